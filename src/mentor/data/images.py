@@ -1,0 +1,68 @@
+"""Any picture file a person may have -> one 8-bit RGB image, or one sentence that says why not."""
+
+from __future__ import annotations
+
+import os
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+# Named, so that a file can never reach Pillow's readers that start other programs (EPS) or need a viewer's context.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "ICO", "JPEG2000")
+# What Pillow's readers raise on damaged data.
+_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error)
+
+
+def load_image(path: str | os.PathLike[str]) -> Image.Image:
+    """Read a picture file as 8-bit RGB: upright, first frame only, transparency laid on white.
+
+    Raises:
+        ValueError: the file is missing, unreadable, no picture, cut off, or has so many pixels that it looks like a
+            decompression bomb (Pillow's limit, 179 megapixels).
+    """
+    path = Path(path)
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of half a bomb and of odd metadata; what matters raises.
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=FORMATS) as image:
+                image.load()
+                upright = ImageOps.exif_transpose(image)
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: there is no such file") from error
+    except IsADirectoryError as error:
+        raise ValueError(f"{path}: is a folder, expected a picture file") from error
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{path}: not a picture (readable are {', '.join(FORMATS)})") from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{path}: too large to open safely ({error}); make it smaller first") from error
+    except _DAMAGED as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
+        raise ValueError(f"{path}: the picture is damaged or cut off ({error})") from error
+    try:
+        return to_rgb(upright)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert an image of any mode (palette, CMYK, 16-bit, alpha, ...) to 8-bit RGB, transparency laid on white.
+
+    Raises:
+        ValueError: the pixels are floating-point numbers, whose range no file states.
+    """
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no defined range; save the picture with 8 or 16 bits a channel")
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        # Pillow's own conversion clips 16-bit values at 255 instead of scaling them.
+        samples = np.asarray(image).astype(np.int64).clip(0, 65535)
+        return Image.fromarray((samples // 257).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    return image.convert("RGB")

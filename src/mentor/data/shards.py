@@ -1,0 +1,139 @@
+"""Precomputed training samples on disk: image codes, prompt ids, vision features, object masks in safetensors shards.
+
+Prompts differ in length and in number of images, so ids and features lie one after the other and ``*_ends`` say where
+each sample's part ends. Shards are mapped into memory, so a data set may be larger than it.
+
+Shape letters: L image tokens, P visual tokens an image, Dv their width, M images of one prompt.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mentor.data.tasks import TASKS
+
+SPLITS = ("train", "held_out")
+TASK_NAMES = tuple(TASKS)
+_MANIFEST = "shards.json"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One sample, ready for the model."""
+
+    ids: Tensor
+    """int64 [S], placeholders expanded, not padded."""
+    features: Tensor
+    """float16 [M, P, Dv]."""
+    codes: Tensor
+    """int64 [L], row-major."""
+    object_mask: Tensor
+    """bool [L]: tokens that show what the prompt asks for."""
+    task: str
+
+
+def write_shard(path: Path, rows: Sequence[Row]) -> None:
+    """Writes rows as one shard, complete or not at all."""
+    tensors = {
+        "ids": torch.cat([row.ids for row in rows]).to(torch.int32),
+        "ids_ends": torch.tensor([len(row.ids) for row in rows]).cumsum(0),
+        "features": torch.cat([row.features for row in rows]).to(torch.float16),
+        "features_ends": torch.tensor([len(row.features) for row in rows]).cumsum(0),
+        "codes": torch.stack([row.codes for row in rows]).to(torch.int32),
+        "object_mask": torch.stack([row.object_mask for row in rows]),
+        "tasks": torch.tensor([TASK_NAMES.index(row.task) for row in rows], dtype=torch.uint8),
+    }
+    partial = path.with_name(path.name + ".partial")
+    save_file(tensors, partial)
+    partial.replace(path)
+
+
+def shard_name(split: str, number: int) -> str:
+    """File name of a shard."""
+    return f"{split}-{number:05d}.safetensors"
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Records what the shards of a folder were made from, complete or not at all."""
+    partial = folder / (_MANIFEST + ".partial")
+    partial.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    partial.replace(folder / _MANIFEST)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What the shards were made from. Raises ValueError if there is no readable manifest."""
+    try:
+        manifest: dict[str, Any] = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{folder} holds no precomputed shards ({error}); make them with `mentor precompute`"
+        ) from error
+    return manifest
+
+
+class PrecomputedDataset:
+    """The samples of one split of a folder written by ``mentor precompute``.
+
+    Raises ValueError if the folder is not complete.
+    """
+
+    def __init__(self, folder: str | Path, split: str) -> None:
+        folder = Path(folder)
+        if split not in SPLITS:
+            raise ValueError(f"expected a split among {', '.join(SPLITS)}, got '{split}'")
+        self.manifest = read_manifest(folder)
+        wanted = self.manifest["shards"][split]
+        self._shards = [_read(folder / shard_name(split, number)) for number in range(wanted)]
+        self._starts = np.cumsum([0, *(len(shard["tasks"]) for shard in self._shards)])
+        self.lengths: NDArray[np.int64] = self._per_sample("ids_ends")
+        """Condition tokens of each sample."""
+        self.images: NDArray[np.int64] = self._per_sample("features_ends")
+        """Images in each sample's prompt."""
+        self.tasks: NDArray[np.uint8] = np.concatenate([shard["tasks"].numpy() for shard in self._shards])
+        """Index into ``TASK_NAMES`` of each sample."""
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __getitem__(self, index: int) -> Row:
+        if not 0 <= index < len(self):
+            raise IndexError(f"sample {index} of {len(self)}")
+        number = int(np.searchsorted(self._starts, index, side="right")) - 1
+        shard, place = self._shards[number], index - int(self._starts[number])
+        return Row(
+            ids=_part(shard, "ids", place).long(),
+            features=_part(shard, "features", place),
+            codes=shard["codes"][place].long(),
+            object_mask=shard["object_mask"][place],
+            task=TASK_NAMES[int(shard["tasks"][place])],
+        )
+
+    def counts(self) -> dict[str, int]:
+        """Samples of each task."""
+        return {name: int((self.tasks == i).sum()) for i, name in enumerate(TASK_NAMES) if (self.tasks == i).any()}
+
+    def _per_sample(self, ends: str) -> NDArray[np.int64]:
+        return np.concatenate([np.diff(shard[ends].numpy(), prepend=0) for shard in self._shards])
+
+
+def _part(shard: dict[str, Tensor], name: str, place: int) -> Tensor:
+    ends = shard[f"{name}_ends"]
+    return shard[name][int(ends[place - 1]) if place else 0 : int(ends[place])]
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"shard {path} cannot be read ({error}); run `mentor precompute` again") from error

@@ -1,0 +1,54 @@
+"""A prompt: text with a marked place for every reference image (paper 2.1, interleaved multimodal input)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from PIL import Image
+
+IMAGE_PLACEHOLDER = "<image>"
+"""Marks in the text where a reference image goes."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Text that holds one ``<image>`` for each of ``images``, in their order.
+
+    Raises ``ValueError`` when the number of placeholders and the number of images differ, when something that is not
+    text or not a Pillow image is given, and when there is neither text nor image.
+    """
+
+    text: str
+    images: Sequence[Image.Image] = field(default=())
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            raise ValueError(f"expected a prompt's text as str, got {type(self.text).__name__}")
+        if isinstance(self.images, Image.Image):
+            raise ValueError("expected a sequence of images, got a single image: write Prompt(text, [image])")
+        object.__setattr__(self, "images", tuple(self.images))
+        for number, image in enumerate(self.images):
+            if not isinstance(image, Image.Image):
+                raise ValueError(
+                    f"expected a PIL image as image {number + 1}, got {type(image).__name__}: open it first"
+                )
+        marked, given = self.text.count(IMAGE_PLACEHOLDER), len(self.images)
+        if marked != given:
+            raise ValueError(
+                f"the prompt marks {marked} image(s) with {IMAGE_PLACEHOLDER} but {given} were given: "
+                f"write {IMAGE_PLACEHOLDER} once for each image, in the images' order"
+            )
+        if not self.text.strip():
+            raise ValueError("the prompt is empty: give a text, an image or both")
+
+    @property
+    def segments(self) -> list[str | Image.Image]:
+        """Text pieces and images in reading order; empty text pieces are left out."""
+        pieces = self.text.split(IMAGE_PLACEHOLDER)
+        interleaved: list[str | Image.Image] = [pieces[0]] if pieces[0] else []
+        for image, piece in zip(self.images, pieces[1:], strict=True):
+            interleaved.append(image)
+            if piece:
+                interleaved.append(piece)
+        return interleaved

@@ -1,0 +1,101 @@
+"""Precomputing: equal to computing each sample on the spot, whatever is interrupted and however many processes work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+
+from mentor.data.mixture import Mixture
+from mentor.data.precompute import Encoders, precompute, token_mask
+from mentor.data.processor import Processor
+from mentor.data.shards import PrecomputedDataset
+from mentor.data.tasks import TASKS
+from tests.generation.tiny_bundle import tiny_bundle
+
+if TYPE_CHECKING:
+    from mentor.data.corpus import Corpus
+
+COUNTS = {"train": 9, "held_out": 3}
+
+
+def _encoders() -> Encoders:
+    bundle = tiny_bundle(context=96)
+    return Encoders(
+        codes=bundle.image_tokenizer.encode,
+        features=bundle.mentor.encoder.vision,
+        processor=Processor(bundle.config, bundle.text_tokenizer),
+    )
+
+
+def _mixtures(corpus: Corpus) -> dict[str, Mixture]:
+    weights = dict.fromkeys(TASKS, 1.0)
+    return {"train": Mixture(corpus, weights, "train", 32, 0), "held_out": Mixture(corpus, weights, "test", 32, 0)}
+
+
+def _run(folder: Path, corpus: Corpus, encoders: Encoders | None = None, **options: Any) -> None:
+    settings = {"origin": {"a": 1}, "shard_size": 4, "batch_size": 2} | options
+    precompute(folder, _mixtures(corpus), COUNTS, encoders or _encoders(), settings.pop("origin"), **settings)
+
+
+def test_samples_equal_those_computed_on_the_spot(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    _run(tmp_path / "s", tiny_corpus)
+    bundle = tiny_bundle(context=96)
+    processor = Processor(bundle.config, bundle.text_tokenizer)
+    for split, mixture in _mixtures(tiny_corpus).items():
+        data = PrecomputedDataset(tmp_path / "s", split)
+        assert len(data) == COUNTS[split]
+        for index in range(len(data)):
+            row, sample = data[index], mixture.sample(index)
+            prompt = processor([sample.prompt])
+            assert row.task == sample.task
+            assert row.ids.tolist() == prompt.input_ids[0].tolist()
+            expected = bundle.mentor.encoder.encode_images(prompt.pixel_values)
+            assert torch.allclose(row.features.float(), expected, atol=1e-2, rtol=1e-3)
+            pixels = torch.from_numpy(np.array(sample.target)).permute(2, 0, 1)[None] / 127.5 - 1
+            assert (row.codes == bundle.image_tokenizer.encode(pixels)[0]).float().mean() > 0.9
+            assert torch.equal(row.object_mask, token_mask(sample.object_mask, 16))
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_an_interrupted_run_and_worker_processes_give_the_same_bytes(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    _run(tmp_path / "whole", tiny_corpus)
+
+    class Interrupted(Exception):
+        pass
+
+    def stop(split: str, done: int, total: int) -> None:
+        if done > 4:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        _run(tmp_path / "parts", tiny_corpus, progress=stop)
+    assert len(list((tmp_path / "parts").glob("*.safetensors"))) == 2
+    with pytest.raises(ValueError, match="train-00002"):
+        PrecomputedDataset(tmp_path / "parts", "train")
+    made: list[int] = []
+    encoders = _encoders()
+    counting = Encoders(lambda p: made.append(len(p)) or encoders.codes(p), encoders.features, encoders.processor)
+    _run(tmp_path / "parts", tiny_corpus, counting, workers=1)
+    assert sum(made) == 1 + 3  # the ninth training sample and the held-out ones: nothing twice
+    assert _contents(tmp_path / "parts") == _contents(tmp_path / "whole")
+
+
+def test_shards_of_another_origin_are_not_mixed(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    _run(tmp_path / "s", tiny_corpus)
+    with pytest.raises(ValueError, match=r"made otherwise \(origin.a: 1 -> 2\)"):
+        _run(tmp_path / "s", tiny_corpus, origin={"a": 2})
+
+
+def test_a_token_shows_the_object_from_a_quarter_of_its_pixels_on() -> None:
+    mask = np.zeros((8, 8), dtype=bool)
+    mask[0:2, 0:2] = True  # 4 of 16 pixels of cell 0
+    mask[0, 4:7] = True  # 3 of 16 pixels of cell 1
+    mask[4:8, 4:8] = True  # all of cell 3
+    assert token_mask(mask, 4).tolist() == [True, False, False, True]

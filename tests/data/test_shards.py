@@ -1,0 +1,53 @@
+"""Shards on disk: what is written comes back, and damage is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from mentor.data.shards import PrecomputedDataset, Row, read_manifest, shard_name
+from tests.training.tiny_mentor import dataset, rows
+
+
+def _equal(a: Row, b: Row) -> bool:
+    tensors = all(
+        torch.equal(getattr(a, name), getattr(b, name)) for name in ("ids", "features", "codes", "object_mask")
+    )
+    return tensors and a.task == b.task
+
+
+def test_rows_come_back_from_several_shards(tmp_path: Path) -> None:
+    data = dataset(tmp_path / "s", 13)
+    assert len(data) == 13
+    assert all(_equal(data[i], expected) for i, expected in enumerate(rows(13)))
+    assert data.lengths.tolist() == [len(row.ids) for row in rows(13)]
+    assert data.images.tolist() == [len(row.features) for row in rows(13)]
+    assert data.counts() == {"text_to_image": 5, "subject": 4, "multi": 4}
+    assert data[0].features.shape[1:] == (4, 16)
+    assert data[0].ids.dtype == data[0].codes.dtype == torch.int64
+
+
+@pytest.mark.parametrize("index", [-1, 13])
+def test_an_index_outside(tmp_path: Path, index: int) -> None:
+    with pytest.raises(IndexError, match="of 13"):
+        dataset(tmp_path / "s", 13)[index]
+
+
+def test_damage_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="holds no precomputed shards"):
+        PrecomputedDataset(tmp_path, "train")
+    dataset(tmp_path / "s", 13)
+    with pytest.raises(ValueError, match="expected a split among train, held_out"):
+        PrecomputedDataset(tmp_path / "s", "test")
+    broken = tmp_path / "s" / shard_name("train", 1)
+    broken.write_bytes(broken.read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"train-00001.safetensors cannot be read"):
+        PrecomputedDataset(tmp_path / "s", "train")
+    broken.unlink()
+    with pytest.raises(ValueError, match=r"train-00001.safetensors cannot be read"):
+        PrecomputedDataset(tmp_path / "s", "train")
+    (tmp_path / "s" / "shards.json").write_text("{")
+    with pytest.raises(ValueError, match="holds no precomputed shards"):
+        read_manifest(tmp_path / "s")
