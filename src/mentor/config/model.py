@@ -1,0 +1,171 @@
+"""What a MENTOR model is made of: one frozen dataclass for each box of the paper's figure 3, and the named presets.
+
+Nothing here imports torch, so that reading a configuration costs nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class VisionConfig:
+    """The frozen vision tower (paper 2.2): an image becomes ``tokens_per_image`` vectors of ``width`` numbers."""
+
+    kind: Literal["efficientnet_lite0", "clip"]
+    image_size: int
+    """Side of the square input in pixels."""
+    layers: tuple[int, ...]
+    """Which hidden states are read. CLIP: one index into the hidden states (-2). EfficientNet-Lite0: the map after that
+    many blocks; neighbouring cells of each map are concatenated until it has one cell a token, then the maps are."""
+    width: int
+    """Numbers in one visual token, after merging."""
+    tokens_per_image: int
+    """Visual tokens an image becomes: a square number, in row-major order."""
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    fit: Literal["pad", "crop"] = "pad"
+    """How a picture becomes square: ``pad`` adds white, ``crop`` resizes the short side and cuts the centre (CLIP)."""
+    hidden_size: int = 0
+    num_layers: int = 0
+    num_heads: int = 0
+    mlp_width: int = 0
+    patch_size: int = 0
+
+
+@dataclass(frozen=True)
+class LanguageConfig:
+    """The bidirectional language encoder whose input embeddings the visual tokens are spliced into (paper 2.2)."""
+
+    kind: Literal["bert", "t5"]
+    width: int
+    num_layers: int
+    num_heads: int
+    mlp_width: int
+    vocab_size: int
+    image_token_id: int
+    """Placeholder id that marks where a visual token goes."""
+    pad_token_id: int = 0
+    activation: str = "gelu"
+    head_width: int = 0
+    """Width of one attention head; 0 means ``width // num_heads``."""
+    max_positions: int = 512
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class ConnectorConfig:
+    """Projects visual tokens into the language encoder's embedding space (paper 2.2)."""
+
+    kind: Literal["mlp"] = "mlp"
+    hidden: int = 0
+    """Width between the two layers; 0 means the language encoder's width."""
+    activation: Literal["gelu", "silu"] = "gelu"
+
+
+@dataclass(frozen=True)
+class ProjectorConfig:
+    """Maps encoder states to the decoder's width; its output is the decoder's prefix (paper 2.1, appendix B)."""
+
+    hidden: int = 0
+    """Width between the two layers; 0 means the decoder's width."""
+    activation: Literal["gelu_tanh", "silu"] = "gelu_tanh"
+    bias: bool = False
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """The autoregressive decoder over image tokens (LlamaGen's transformer: RMSNorm, SwiGLU, 2-D RoPE)."""
+
+    width: int
+    num_layers: int
+    num_heads: int
+    vocab_size: int
+    grid: int
+    """Side of the token grid: an image is ``grid * grid`` tokens."""
+    mlp_width: int = 0
+    """0 means LlamaGen's rule: two thirds of 4 x width, rounded up to a multiple of 256."""
+    prefix_rope: Literal["identity", "zero"] = "identity"
+    """``identity`` leaves the prefix unrotated (the paper's correction), ``zero`` multiplies its q and k by 0 (LlamaGen)."""
+    rope_base: float = 10000.0
+    norm_eps: float = 1e-5
+    token_dropout: float = 0.0
+    residual_dropout: float = 0.0
+    mlp_dropout: float = 0.0
+
+    @property
+    def num_tokens(self) -> int:
+        """L, the number of image tokens."""
+        return self.grid * self.grid
+
+    @property
+    def head_width(self) -> int:
+        """K, the width of one attention head."""
+        return self.width // self.num_heads
+
+
+@dataclass(frozen=True)
+class ImageTokenizerConfig:
+    """The image tokenizer (VQGAN): pixels to ``codebook_size`` discrete codes on a grid, and back."""
+
+    backbone: Literal["patchify", "llamagen"]
+    downsample: int
+    """Pixels on the side of one token: 8 or 16."""
+    codebook_size: int
+    code_width: int = 8
+    # patchify backbone
+    patch: int = 4
+    widths: tuple[int, int] = (96, 192)
+    encoder_blocks: tuple[int, int] = (1, 2)
+    decoder_blocks: tuple[int, int] = (2, 3)
+    # llamagen backbone
+    channels: int = 128
+    channel_multipliers: tuple[int, ...] = (1, 1, 2, 2, 4)
+    blocks_per_level: int = 2
+    latent_channels: int = 256
+
+
+@dataclass(frozen=True)
+class MentorConfig:
+    """A whole model: the boxes of the paper's figure 3, left to right."""
+
+    name: str
+    vision: VisionConfig
+    language: LanguageConfig
+    connector: ConnectorConfig
+    projector: ProjectorConfig
+    decoder: DecoderConfig
+    image_tokenizer: ImageTokenizerConfig
+    context: int
+    """The most condition tokens (text and visual) in one prompt; also the rows of the null condition."""
+
+    @property
+    def image_size(self) -> int:
+        """Side of a generated picture in pixels."""
+        return self.decoder.grid * self.image_tokenizer.downsample
+
+
+_MINILM = LanguageConfig(
+    kind="bert", width=384, num_layers=3, num_heads=12, mlp_width=1536, vocab_size=30522, image_token_id=1
+)
+_PATCHIFY = ImageTokenizerConfig(backbone="patchify", downsample=8, codebook_size=2048)
+
+
+def _mini(name: str, *, width: int, num_layers: int, num_heads: int, grid: int) -> MentorConfig:
+    return MentorConfig(
+        name=name,
+        vision=VisionConfig(kind="efficientnet_lite0", image_size=64, layers=(1, 11), width=1136, tokens_per_image=16),
+        language=_MINILM,
+        connector=ConnectorConfig(hidden=768),
+        projector=ProjectorConfig(),
+        decoder=DecoderConfig(width=width, num_layers=num_layers, num_heads=num_heads, vocab_size=2048, grid=grid),
+        image_tokenizer=_PATCHIFY,
+        context=128,
+    )
+
+
+PRESETS: dict[str, MentorConfig] = {
+    "mini-64": _mini("mini-64", width=256, num_layers=8, num_heads=4, grid=8),
+    "mini-128": _mini("mini-128", width=256, num_layers=8, num_heads=4, grid=16),
+}

@@ -1,0 +1,44 @@
+"""The recipes that come with the package, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from mentor.config.load import load_yaml
+from mentor.config.run import TrainConfig
+
+
+def recipe_folder() -> Path:
+    """The folder of the shipped recipes."""
+    return Path(str(files("mentor"))) / "assets" / "recipes"
+
+
+def recipe_names() -> list[str]:
+    """Names of the shipped recipes, such as ``mini-64/stage1``; files whose name starts with '_' are shared parts."""
+    folder = recipe_folder()
+    paths = (path for path in folder.rglob("*.yaml") if not path.name.startswith("_"))
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in paths)
+
+
+def find_recipe(name: str) -> Path:
+    """The file of a recipe given by name or path. Raises ValueError, listing the names, if there is none."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        return path
+    if name not in recipe_names():
+        raise ValueError(f"unknown recipe '{name}'; known: {', '.join(recipe_names())}; or give a .yaml file")
+    return recipe_folder() / f"{name}.yaml"
+
+
+def recipe_header(name: str) -> str:
+    """The comment at the top of a recipe: what it needs, how to launch it, what to expect."""
+    lines = find_recipe(name).read_text(encoding="utf-8").splitlines()
+    end = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    return "\n".join(line.removeprefix("#").removeprefix(" ") for line in lines[:end])
+
+
+def load_recipe(name: str, overrides: Sequence[str] = ()) -> TrainConfig:
+    """A recipe by name or path, with overrides applied. Raises ValueError for every mistake in it."""
+    return load_yaml(find_recipe(name), TrainConfig, overrides)

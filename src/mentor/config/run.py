@@ -1,0 +1,192 @@
+"""What a training run is made of: one frozen dataclass for each section of a recipe (a YAML file under assets/recipes).
+
+Imports no torch. ``TrainConfig`` is the whole recipe; ``mentor train RECIPE optim.lr=3e-4`` changes single values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from mentor.config.load import from_dict, merge, to_dict
+from mentor.config.model import PRESETS, MentorConfig
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which model is trained: a preset and the values that differ from it."""
+
+    preset: str = "mini-64"
+    overrides: dict[str, Any] = field(default_factory=dict)
+    """Nested values laid over the preset, for example ``{decoder: {width: 64}}``."""
+
+    def resolve(self) -> MentorConfig:
+        """The model's full configuration. Raises ValueError for an unknown preset or key."""
+        if self.preset not in PRESETS:
+            raise ValueError(f"model.preset: unknown preset '{self.preset}'; known: {', '.join(PRESETS)}")
+        return from_dict(MentorConfig, merge(to_dict(PRESETS[self.preset]), self.overrides), where="model.overrides")
+
+
+@dataclass(frozen=True)
+class InitConfig:
+    """Where the weights start. What is not given starts from the pretrained encoders and fresh random weights."""
+
+    bundle: str | None = None
+    """A saved bundle (folder or hub name) whose weights are the starting point: the previous stage."""
+    image_tokenizer: str | None = None
+    """Folder of a trained image tokenizer (``final`` of a tokenizer run); not needed when ``bundle`` is given."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What the model sees."""
+
+    corpus: str | None = None
+    """Folder of cut-outs and backgrounds; null: the corpus found by ``Corpus.load``."""
+    shards: str | None = None
+    """Folder written by ``mentor precompute`` (MENTOR objective only)."""
+    weights: dict[str, float] = field(default_factory=dict)
+    """Task name -> share of the samples; the shares need not add up to 1."""
+    samples: int = 100_000
+    """Training samples that ``mentor precompute`` draws."""
+    held_out: int = 512
+    """Samples of unseen subjects that ``mentor precompute`` draws for the evaluation."""
+    batch_size: int = 64
+    """Samples in one forward and backward pass."""
+    length_multiple: int = 8
+    """Condition lengths are rounded up to a multiple of this, which bounds the number of compiled shapes."""
+    workers: int = 0
+    """Processes that prepare batches ahead; 0: in the training process."""
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """How gradients become weights."""
+
+    kind: Literal["adamw", "muon"] = "adamw"
+    """``muon``: Muon for the two-dimensional hidden matrices, AdamW for embeddings, heads, norms and biases."""
+    lr: float = 1e-3
+    muon_lr: float = 0.014
+    """Peak learning rate of the matrices under Muon, before the factor sqrt(max(1, rows / columns))."""
+    muon_momentum: float = 0.95
+    lr_scales: dict[str, float] = field(default_factory=dict)
+    """Prefix of module names -> factor on its learning rate, for example a small one for pretrained parts."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    weight_decay: float = 0.05
+    clip: float = 1.0
+    """Largest norm of the whole gradient; 0 turns clipping off."""
+    accumulate: int = 1
+    """Batches whose gradients make one step."""
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """The learning rate as a share of its peak, over ``steps`` optimiser steps."""
+
+    steps: int = 1000
+    kind: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: float = 0.05
+    """Share of the steps with a linear rise (at least 1 step), or the number of steps when 1 or more."""
+    decay_from: float = 0.0
+    """Share of the steps at which the decay begins (after the warm-up); before it the rate stays at its peak."""
+    floor: float = 0.1
+    """The last step's learning rate as a share of the peak."""
+
+
+@dataclass(frozen=True)
+class LoggingConfig:
+    """How often things are told, in optimiser steps; 0 means never. None of it changes the result."""
+
+    every: int = 10
+    evaluate_every: int = 200
+    grid_every: int = 1000
+    tensorboard: bool = True
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """How often the state of the run is saved. None of it changes the result."""
+
+    every: int = 500
+    keep: int = 2
+
+
+@dataclass(frozen=True)
+class MentorObjectiveConfig:
+    """The token cross-entropy objective (paper 2.3)."""
+
+    condition_dropout: float = 0.1
+    """Probability that a sample's condition is replaced by the null condition (classifier-free guidance)."""
+    evaluation_samples: int = 128
+    """Held-out samples scored at each evaluation."""
+
+
+@dataclass(frozen=True)
+class TokenizerObjectiveConfig:
+    """The image tokenizer's objective: reconstruction, perceptual and commitment terms."""
+
+    size: int = 64
+    """Side of the training pictures in pixels."""
+    held_out: int = 128
+    """Held-out scenes scored at each evaluation."""
+    l1: float = 0.1
+    l2: float = 1.0
+    perceptual: float = 0.0
+    perceptual_from: float = 0.7
+    """Share of the steps after which the perceptual term is on."""
+    commitment: float = 0.05
+    restarts_until: float = 0.7
+    """Share of the steps until which unused codes are restarted."""
+    adversarial: float = 0.0
+    """Weight of the patch discriminator's term; 0: there is no discriminator."""
+    adversarial_from: float = 0.5
+    """Share of the steps after which the discriminator plays."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole recipe."""
+
+    name: str
+    objective: Literal["mentor", "image_tokenizer"]
+    seed: int = 0
+    precision: Literal["fp32", "bf16", "bf16_pure"] = "fp32"
+    """``bf16``: autocast. ``bf16_pure``: bfloat16 weights in the forward pass, float32 masters in the optimiser."""
+    compile: bool = False
+    ema: float = 0.0
+    """Decay of the running average of the weights; evaluation and the exported model use the average. 0: none."""
+    trainable: tuple[str, ...] = ("",)
+    """Prefixes of module names that are trained; everything else is frozen. The empty prefix is the whole module."""
+    model: ModelChoice = ModelChoice()
+    init: InitConfig = InitConfig()
+    data: DataConfig = field(default_factory=DataConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    schedule: ScheduleConfig = ScheduleConfig()
+    logging: LoggingConfig = LoggingConfig()
+    checkpointing: CheckpointConfig = CheckpointConfig()
+    mentor: MentorObjectiveConfig = MentorObjectiveConfig()
+    tokenizer: TokenizerObjectiveConfig = TokenizerObjectiveConfig()
+
+    def __post_init__(self) -> None:
+        positive = {
+            "schedule.steps": self.schedule.steps,
+            "data.batch_size": self.data.batch_size,
+            "data.length_multiple": self.data.length_multiple,
+            "optim.accumulate": self.optim.accumulate,
+            "checkpointing.keep": self.checkpointing.keep,
+        }
+        for key, value in positive.items():
+            if value < 1:
+                raise ValueError(f"{key}: expected 1 or more, got {value}")
+        shares = {
+            "ema": self.ema,
+            "schedule.floor": self.schedule.floor,
+            "schedule.decay_from": self.schedule.decay_from,
+            "mentor.condition_dropout": self.mentor.condition_dropout,
+        }
+        for key, share in shares.items():
+            if not 0 <= share <= 1:
+                raise ValueError(f"{key}: expected a share between 0 and 1, got {share}")
+        if any(weight < 0 for weight in self.data.weights.values()):
+            raise ValueError(f"data.weights: expected shares of 0 or more, got {self.data.weights}")
