@@ -1,0 +1,30 @@
+"""What a user's mistake looks like on the command line: one line on stderr and exit status 2."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaint is one line, without the usage text before it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print ``message`` and leave with status 2."""
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def one_line(error: BaseException) -> str:
+    """The text of an exception on one line; an ``OSError`` names its file first."""
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    else:
+        text = str(error) or type(error).__name__
+    return " ".join(text.split())
+
+
+def report(command: str, error: BaseException) -> int:
+    """Tell the user what went wrong; returns the exit status 2."""
+    print(f"mentor {command}: error: {one_line(error)}", file=sys.stderr)
+    return 2

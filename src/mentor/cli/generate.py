@@ -1,0 +1,93 @@
+"""``mentor generate``: text and reference images in, PNG files out."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import mentor
+from mentor.cli.progress import token_progress
+from mentor.cli.sampling_arguments import add_sampling_arguments, sampling_settings
+from mentor.generation.grid import grid
+from mentor.generation.png_metadata import check_writable, write_pngs
+from mentor.generation.prompting import TASKS, build_prompt
+from mentor.generation.settings import GenerationSettings
+
+MOST_IMAGES = 1000
+"""More in one call is a slip of the finger; several calls make more."""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the command's arguments."""
+    parser = subparsers.add_parser(
+        "generate",
+        help="make pictures from text and reference images",
+        description="Make pictures from a text and, if given, reference images.",
+        epilog='examples: mentor generate "a red fox on a beach" -o fox.png | '
+        'mentor generate "on a beach at sunset" --image ref.png --subject fox -n 4 --grid -o foxes.png',
+    )
+    parser.add_argument("text", nargs="?", default="", help="what to show; <image> marks where a reference image goes")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("mentor.png"), help="PNG to write (default: %(default)s)"
+    )
+    parser.add_argument("--image", action="append", default=[], metavar="FILE", help="reference image; repeatable")
+    parser.add_argument(
+        "--subject", action="append", metavar="NOUN", help="what matters in the image; one for each --image"
+    )
+    parser.add_argument("--task", choices=TASKS, help="template for the prompt (default: by what is given)")
+    parser.add_argument("-n", "--num-images", type=int, default=1, metavar="N", help="pictures to make (default: 1)")
+    parser.add_argument("--grid", action="store_true", help="one file with all pictures side by side")
+    add_sampling_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check everything that can be checked, then load the model, generate and write."""
+    if not 1 <= args.num_images <= MOST_IMAGES:
+        raise ValueError(f"-n: expected 1 to {MOST_IMAGES} pictures, got {args.num_images}")
+    settings = sampling_settings(args)
+    single = args.grid or args.num_images == 1
+    paths = [args.output] if single else numbered(args.output, args.num_images)
+    check_writable(paths)
+    prompt = build_prompt(args.text, args.image, task=args.task, subject=args.subject)
+
+    # Only now the heavy part: every mistake above is told at once.
+    from mentor.generation.pipeline import MentorPipeline
+
+    pipeline = MentorPipeline.from_pretrained(args.model, device=args.device, dtype=args.dtype)
+    with token_progress("generating") as on_token:
+        output = pipeline(prompt, num_images=args.num_images, seed=args.seed, on_token=on_token, **_sampling(settings))
+    record = {
+        "version": mentor.__version__,
+        "model": args.model,
+        "prompt": prompt.text,
+        "images": [{"file": Path(each).name, "sha256": _sha256(each)} for each in args.image],
+        **_sampling(settings),
+        "dtype": args.dtype or "float32",
+    }
+    if single:
+        pictures = [(args.output, grid(output.images), {**record, "seeds": output.seeds})]
+    else:
+        pictures = [
+            (path, image, {**record, "seeds": [seed]})
+            for path, image, seed in zip(paths, output.images, output.seeds, strict=True)
+        ]
+    write_pngs(pictures)
+    for path, _, metadata in pictures:
+        print(f"{path}  (seed {', '.join(map(str, metadata['seeds']))})")
+    return 0
+
+
+def numbered(path: Path, count: int) -> list[Path]:
+    """fox.png -> fox-0.png, fox-1.png, ..."""
+    return [path.with_name(f"{path.stem}-{index}{path.suffix}") for index in range(count)]
+
+
+def _sampling(settings: GenerationSettings) -> dict[str, Any]:
+    return {name: value for name, value in asdict(settings).items() if name != "cfg_interval"}
+
+
+def _sha256(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

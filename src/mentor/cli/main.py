@@ -1,0 +1,70 @@
+"""``mentor``: the table of commands; each has its own file with ``add_parser`` and ``run``, imported when named."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import mentor
+from mentor.cli.errors import Parser, report
+
+
+@dataclass(frozen=True)
+class Command:
+    """Where a command lives, what it does in a line, and the extra whose packages it needs."""
+
+    module: str
+    help: str
+    extra: str = ""
+
+
+COMMANDS = {
+    "generate": Command("generate", "make pictures from text and reference images"),
+    "info": Command("info", "show how a picture was made, or what a model consists of"),
+    "train": Command("train", "train by a recipe", extra="train"),
+    "recipes": Command("recipes", "list the recipes, or print one", extra="train"),
+    "precompute": Command("precompute", "turn the corpus into training shards", extra="train"),
+    "evaluate": Command("evaluate", "score a model", extra="eval"),
+    "gallery": Command("gallery", "make the gallery of held-out prompts", extra="eval"),
+    "probe": Command("probe", "measure what a vision layer keeps of an image", extra="train"),
+    "build-corpus": Command("build_corpus", "fetch and render the training corpus", extra="corpus"),
+}
+
+
+def build_parser(named: str | None) -> Parser:
+    """The parser, with the full arguments of the command ``named`` and only the names of the others."""
+    parser = Parser(prog="mentor", description=mentor.__doc__)
+    parser.add_argument("--version", action="version", version=f"mentor {mentor.__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, command in COMMANDS.items():
+        if name == named:
+            importlib.import_module(f"mentor.cli.{command.module}").add_parser(subparsers)
+        else:
+            subparsers.add_parser(name, help=command.help)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit status: 0, or 2 after a mistake of the user, told in one line."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    named = next((argument for argument in arguments if not argument.startswith("-")), "")
+    try:
+        args = build_parser(named).parse_args(arguments)
+        module = importlib.import_module(f"mentor.cli.{COMMANDS[args.command].module}")
+        return int(module.run(args))
+    except ModuleNotFoundError as error:
+        extra = COMMANDS[named].extra if named in COMMANDS else ""
+        if not extra or (error.name or "").partition(".")[0] == "mentor":
+            raise
+        return report(named, ValueError(f"needs {error.name}; install it with: pip install 'mentor[{extra}]'"))
+    except (ValueError, OSError) as error:
+        return report(named, error)
+    except KeyboardInterrupt:
+        print(f"mentor {named}: stopped", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""``mentor precompute``: turns the corpus into training shards for a recipe."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command to the main parser."""
+    parser = subparsers.add_parser(
+        "precompute", help="turn the corpus into training shards", description="Draw a recipe's samples and store them."
+    )
+    parser.add_argument("recipe", help="a name from `mentor recipes`, or a YAML file")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="single values, for example data.samples=1000"
+    )
+    parser.add_argument("--out", type=Path, help="folder of the shards; default: the recipe's data.shards")
+    parser.add_argument("--workers", type=int, default=2, help="processes that compose pictures (default: 2)")
+    parser.add_argument("--shard-size", type=int, default=2048, help="samples in one file (default: 2048)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes the shards that are not there yet; raises ValueError for mistakes in the recipe or the corpus."""
+    from rich.console import Console
+
+    from mentor.config.recipes import load_recipe
+    from mentor.data.corpus import Corpus
+    from mentor.data.mixture import Mixture
+    from mentor.data.precompute import Encoders, precompute
+    from mentor.data.processor import Processor
+    from mentor.training.start import origin_of, starting_bundle
+    from mentor.training.trainer import pick_device
+
+    config = load_recipe(args.recipe, args.overrides)
+    if config.objective != "mentor":
+        raise ValueError(
+            f"recipe {config.name} trains the {config.objective}, which composes its pictures while it trains"
+        )
+    out = args.out or (Path(config.data.shards) if config.data.shards else None)
+    if out is None:
+        raise ValueError("--out FOLDER is needed: the recipe names no data.shards")
+    bundle, device = starting_bundle(config), pick_device(args.device)
+    corpus, size = Corpus.load(config.data.corpus), bundle.config.image_size
+    vision, image_tokenizer = bundle.mentor.encoder.vision.to(device), bundle.image_tokenizer.to(device)
+    encoders = Encoders(
+        codes=lambda pixels: image_tokenizer.encode(pixels.to(device)).cpu(),
+        features=lambda pixels: vision(pixels.to(device)).cpu(),
+        processor=Processor(bundle.config, bundle.text_tokenizer),
+    )
+    console = Console(stderr=True)
+    precompute(
+        out,
+        {
+            "train": Mixture(corpus, config.data.weights, "train", size, config.seed),
+            "held_out": Mixture(corpus, config.data.weights, "test", size, config.seed, strict=True),
+        },
+        {"train": config.data.samples, "held_out": config.data.held_out},
+        encoders,
+        origin_of(config, bundle),
+        shard_size=args.shard_size,
+        workers=args.workers,
+        progress=lambda split, done, total: console.print(f"{split}: {done:,} of {total:,}", highlight=False),
+    )
+    print(out)
+    return 0

@@ -1,0 +1,36 @@
+"""``mentor recipes``: lists the training recipes, or prints one."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command to the main parser."""
+    parser = subparsers.add_parser(
+        "recipes", help="list the recipes", description="List the training recipes, or print one."
+    )
+    parser.add_argument("recipe", nargs="?", help="print this recipe: its header and all its values")
+    parser.add_argument("--plain", action="store_true", help="names only, one a line")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints; raises ValueError for an unknown recipe."""
+    from mentor.config.load import to_dict
+    from mentor.config.recipes import load_recipe, recipe_header, recipe_names
+
+    if args.recipe:
+        import yaml
+
+        print(recipe_header(args.recipe) + "\n")
+        print(yaml.safe_dump(to_dict(load_recipe(args.recipe)), sort_keys=False), end="")
+        return 0
+    names = recipe_names()
+    if args.plain:
+        print("\n".join(names))
+        return 0
+    width = max(map(len, names))
+    for name in names:
+        print(f"{name:{width}}  {recipe_header(name).splitlines()[0]}")
+    return 0

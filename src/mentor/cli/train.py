@@ -1,0 +1,66 @@
+"""``mentor train``: runs a recipe."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mentor.models.mentor import Mentor
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command to the main parser."""
+    parser = subparsers.add_parser("train", help="train from a recipe", description="Train from a recipe.")
+    parser.add_argument("recipe", help="a name from `mentor recipes`, or a YAML file")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="single values, for example optim.lr=3e-4")
+    parser.add_argument("--out", type=Path, help="folder of the run; an interrupted run there is resumed")
+    parser.add_argument("--resume", action="store_true", help="fail unless there is a checkpoint to resume from")
+    parser.add_argument("--overwrite", action="store_true", help="delete the run in --out and start anew")
+    parser.add_argument("--dry-run", action="store_true", help="build everything, tell what would be trained, and stop")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains; raises ValueError for every mistake in the recipe, the data or the folder."""
+    from mentor.config.recipes import load_recipe
+    from mentor.training.build import build
+    from mentor.training.checkpointing import open_run
+    from mentor.training.trainer import Trainer
+
+    config = load_recipe(args.recipe, args.overrides)
+    if not args.dry_run and args.out is None:
+        raise ValueError("--out FOLDER is needed: the folder of the run")
+    if not args.dry_run:
+        open_run(args.out, config, overwrite=args.overwrite, resume=args.resume)  # before the slow building
+    objective, feed = build(config, sampler=_sample_tokens)
+    trainer = Trainer(config, objective, feed, device=args.device)
+    if args.dry_run:
+        print("\n".join(trainer.describe()))
+        return 0
+    print(trainer.run(args.out))
+    return 0
+
+
+def _sample_tokens(mentor: Mentor, states: Tensor, mask: Tensor) -> Tensor:
+    """Image tokens for the sample grids: the same random draw every time, at the pipeline's settings."""
+    import torch
+
+    from mentor.generation.decode import generate_tokens
+    from mentor.generation.settings import GenerationSettings
+
+    settings = GenerationSettings()
+    return generate_tokens(
+        mentor,
+        states,
+        mask,
+        cfg_scale=settings.cfg_scale,
+        temperature=settings.temperature,
+        top_k=settings.top_k,
+        top_p=settings.top_p,
+        generators=[torch.Generator(states.device).manual_seed(i) for i in range(len(states))],
+    )

@@ -1,0 +1,37 @@
+"""The names a user gives to devices and number formats -> torch's objects."""
+
+from __future__ import annotations
+
+import torch
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def resolve_device(name: str | torch.device | None = None) -> torch.device:
+    """A device that really computes; ``None`` means CUDA where there is one, else the CPU.
+
+    Raises:
+        ValueError: torch does not know the name, or cannot use such a device on this machine.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device: expected cpu, cuda, cuda:1, mps or the like, got {name!r}") from error
+    try:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, ImportError, NotImplementedError) as error:
+        raise ValueError(f"device: {name} cannot be used on this machine; cpu always can") from error
+    return device
+
+
+def resolve_dtype(name: str | torch.dtype | None = None) -> torch.dtype:
+    """The number format of weights and activations; ``None`` means float32. Raises ``ValueError`` for another name."""
+    if isinstance(name, torch.dtype):
+        return name
+    if name is None:
+        return torch.float32
+    if name not in DTYPES:
+        raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {name!r}")
+    return DTYPES[name]

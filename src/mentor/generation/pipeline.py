@@ -1,0 +1,202 @@
+"""From a prompt to pictures: check the inputs, encode, generate, decode. Each step can be called alone.
+
+Shapes: B pictures in a batch, S condition tokens, L image tokens, De width of the language encoder.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mentor.checkpoint.store import Bundle, load_bundle
+from mentor.data.processor import Processor
+from mentor.generation.decode import generate_tokens
+from mentor.generation.device import resolve_device, resolve_dtype
+from mentor.generation.prompting import Picture, build_prompt
+from mentor.generation.settings import GenerationSettings
+from mentor.prompt import Prompt
+
+_LARGEST_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class PipelineOutput:
+    """What a call made: picture ``i`` comes back, alone, from its prompt, ``seeds[i]`` and ``settings``."""
+
+    images: list[Image.Image]
+    """All pictures of the first prompt, then all of the second, ..."""
+    seeds: list[int]
+    prompts: list[Prompt]
+    """One for each picture."""
+    settings: GenerationSettings
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Encoded prompts, left-padded."""
+
+    states: Tensor
+    """[B, S, De]"""
+    mask: Tensor
+    """bool [B, S], true where a token stands."""
+
+    def rows(self, index: Sequence[int]) -> Condition:
+        """The conditions at ``index``, in its order; an index may come up more than once."""
+        return Condition(self.states[list(index)], self.mask[list(index)])
+
+
+class MentorPipeline:
+    """Text and reference images to pictures: ``MentorPipeline.from_pretrained("mini")("a red fox").images[0]``."""
+
+    def __init__(
+        self, bundle: Bundle, *, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None
+    ) -> None:
+        self.device, self.dtype = resolve_device(device), resolve_dtype(dtype)
+        self.config = bundle.config
+        self.mentor = bundle.mentor.to(self.device, self.dtype).eval()
+        self.image_tokenizer = bundle.image_tokenizer.to(self.device, self.dtype).eval()
+        self.processor = Processor(bundle.config, bundle.text_tokenizer)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str] = "mini",
+        *,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+    ) -> MentorPipeline:
+        """Load ``mini`` (inside the package), a bundle's folder, or a bundle from the hub.
+
+        Raises:
+            ValueError: unknown model, device or dtype; weights that are damaged or belong to another configuration.
+        """
+        resolve_device(device), resolve_dtype(dtype)  # a wrong name is told before the weights are read
+        return cls(load_bundle(str(name)), device=device, dtype=dtype)
+
+    def __call__(
+        self,
+        prompt: str | Prompt | Sequence[str | Prompt],
+        *,
+        images: Sequence[Picture] | Picture | None = None,
+        task: str | None = None,
+        subject: str | Sequence[str] | None = None,
+        num_images: int = 1,
+        seed: int = 0,
+        cfg_scale: float = GenerationSettings.cfg_scale,
+        temperature: float = GenerationSettings.temperature,
+        top_k: int = GenerationSettings.top_k,
+        top_p: float = GenerationSettings.top_p,
+        batch_size: int = 16,
+        on_token: Callable[[int, int], None] | None = None,
+    ) -> PipelineOutput:
+        """Make ``num_images`` pictures of every prompt.
+
+        Args:
+            prompt: text, in which ``<image>`` marks where each of ``images`` goes; or finished prompts.
+            images: reference images of a single text prompt, as Pillow images or files.
+            task, subject: see ``build_prompt``.
+            num_images: pictures of each prompt, 1 or more.
+            seed: picture ``i`` of the whole call is drawn with ``seed + i``, whatever the batch around it.
+            batch_size: pictures that are generated side by side; bounds the memory, changes no picture.
+            cfg_scale, temperature, top_k, top_p: see ``GenerationSettings``.
+            on_token: called with (tokens done, tokens in all), a token being one step of a whole batch.
+
+        Raises:
+            ValueError: any of the above is missing, out of range, or does not fit the others.
+        """
+        settings = GenerationSettings(cfg_scale, temperature, top_k, top_p)
+        prompts = self.check_inputs(prompt, images=images, task=task, subject=subject)
+        total = self._count(len(prompts), num_images, seed, batch_size)
+        condition = self.encode(prompts)
+        owner = [index // num_images for index in range(total)]
+        seeds = [seed + index for index in range(total)]
+        pictures: list[Image.Image] = []
+        for start in range(0, total, batch_size):
+            part = slice(start, start + batch_size)
+            report = _over_batches(on_token, start // batch_size, -(-total // batch_size))
+            codes = self.generate(condition.rows(owner[part]), seeds[part], settings, on_token=report)
+            pictures += self.decode(codes)
+        return PipelineOutput(pictures, seeds, [prompts[index] for index in owner], settings)
+
+    def check_inputs(
+        self,
+        prompt: str | Prompt | Sequence[str | Prompt],
+        *,
+        images: Sequence[Picture] | Picture | None = None,
+        task: str | None = None,
+        subject: str | Sequence[str] | None = None,
+    ) -> list[Prompt]:
+        """Every accepted way to write prompts -> a list of them. Raises ``ValueError``, see ``__call__``."""
+        if isinstance(prompt, str):
+            return [build_prompt(prompt, images, task=task, subject=subject)]
+        if images is not None or task is not None or subject is not None:
+            raise ValueError("images, task and subject go with one text; put several prompts into Prompt objects")
+        prompts = [prompt] if isinstance(prompt, Prompt) else list(prompt)
+        if not prompts:
+            raise ValueError("expected at least one prompt, got an empty list")
+        return [Prompt(each) if isinstance(each, str) else each for each in prompts]
+
+    @torch.inference_mode()
+    def encode(self, prompts: Sequence[Prompt]) -> Condition:
+        """Prompts -> condition [B, S, De]. Raises ``ValueError`` for a prompt longer than the model's context."""
+        batch = self.processor(prompts)
+        pixels = batch.pixel_values.to(self.device, self.dtype)
+        features = self.mentor.encoder.encode_images(pixels)
+        states, mask = self.mentor.condition(
+            batch.input_ids.to(self.device), batch.attention_mask.to(self.device), features
+        )
+        return Condition(states, mask)
+
+    def generate(
+        self,
+        condition: Condition,
+        seeds: Sequence[int],
+        settings: GenerationSettings | None = None,
+        *,
+        on_token: Callable[[int, int], None] | None = None,
+    ) -> Tensor:
+        """Condition [B, S, De] and one seed for each of its rows -> image tokens int64 [B, L]."""
+        settings = settings or GenerationSettings()
+        return generate_tokens(
+            self.mentor,
+            condition.states,
+            condition.mask,
+            cfg_scale=settings.cfg_scale,
+            temperature=settings.temperature,
+            top_k=settings.top_k,
+            top_p=settings.top_p,
+            cfg_interval=settings.cfg_interval,
+            generators=[torch.Generator(self.device).manual_seed(seed) for seed in seeds],
+            on_token=on_token,
+        )
+
+    @torch.inference_mode()
+    def decode(self, codes: Tensor) -> list[Image.Image]:
+        """Image tokens int64 [B, L] -> B pictures, RGB, ``config.image_size`` pixels square."""
+        pixels = self.image_tokenizer.decode(codes.to(self.device)).float()
+        levels = ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        return [Image.fromarray(each) for each in levels.permute(0, 2, 3, 1).cpu().numpy()]
+
+    @staticmethod
+    def _count(num_prompts: int, num_images: int, seed: int, batch_size: int) -> int:
+        for name, value in {"num_images": num_images, "batch_size": batch_size}.items():
+            if value < 1:
+                raise ValueError(f"{name}: expected 1 or more, got {value}")
+        total = num_prompts * num_images
+        if not 0 <= seed <= _LARGEST_SEED - total:
+            raise ValueError(f"seed: expected a whole number from 0 to {_LARGEST_SEED - total}, got {seed}")
+        return total
+
+
+def _over_batches(
+    on_token: Callable[[int, int], None] | None, batch: int, batches: int
+) -> Callable[[int, int], None] | None:
+    """``on_token`` as seen from batch number ``batch`` of ``batches`` equally long ones."""
+    if on_token is None:
+        return None
+    return lambda done, total: on_token(batch * total + done, batches * total)

@@ -1,0 +1,76 @@
+"""PNG files that remember how they were made, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+KEY = "mentor"
+"""Name of the PNG text chunk; its value is one JSON object in ASCII."""
+
+
+def check_writable(paths: Sequence[Path]) -> None:
+    """Make sure, before any work is done, that ``paths`` can be written.
+
+    Raises:
+        ValueError: a name does not end in .png, is a folder, or its folder is missing or refuses new files.
+    """
+    for path in paths:
+        if path.suffix.lower() != ".png":
+            raise ValueError(f"{path}: expected a name that ends in .png (it also holds seed and settings)")
+        try:
+            if path.is_dir():
+                raise ValueError(f"{path}: is a folder, expected the name of a file")
+            if not path.parent.is_dir():
+                raise ValueError(f"{path.parent}: there is no such folder; make it first")
+            # The only reliable question: permissions alone say yes on a read-only or full file system.
+            with tempfile.TemporaryFile(dir=path.parent, prefix=f".{path.name}-"):
+                pass
+        except OSError as error:
+            raise ValueError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def write_pngs(pictures: Sequence[tuple[Path, Image.Image, Mapping[str, Any]]]) -> None:
+    """Write (path, image, metadata) triples; no file appears under its name before all are complete.
+
+    Raises:
+        OSError: the disk is full or refuses; nothing half-written stays.
+    """
+    temporaries = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path, _, _ in pictures}
+    try:
+        for path, image, metadata in pictures:
+            chunks = PngInfo()
+            chunks.add_text(KEY, json.dumps(metadata))
+            image.save(temporaries[path], format="PNG", pnginfo=chunks)
+        for path, temporary in temporaries.items():
+            temporary.replace(path)
+    finally:
+        for temporary in temporaries.values():
+            temporary.unlink(missing_ok=True)
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read back what ``write_pngs`` stored beside the pixels.
+
+    Raises:
+        ValueError: no such file, no PNG, or a PNG that this package did not write.
+    """
+    path = Path(path)
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            text = image.info.get(KEY)
+        values = json.loads(text) if text is not None else None
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: there is no such file") from error
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ValueError(f"{path}: not a readable PNG ({error})") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: a PNG without mentor's metadata (made by another program, or saved again by one)")
+    return values

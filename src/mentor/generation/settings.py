@@ -1,0 +1,34 @@
+"""How pictures are sampled: the numbers a user may turn, checked once. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """Sampling settings of one call. Raises ``ValueError`` for a number outside its range."""
+
+    cfg_scale: float = 2.0
+    """Strength of classifier-free guidance (paper 2.3): 1 turns it off, larger follows the prompt more closely."""
+    temperature: float = 1.0
+    """Divides the logits: below 1 safer, above 1 wilder; 0 always takes the likeliest token."""
+    top_k: int = 0
+    """Only the ``top_k`` likeliest tokens may be drawn; 0 means all."""
+    top_p: float = 1.0
+    """Only the likeliest tokens whose probabilities add up to ``top_p`` may be drawn; 1 means all."""
+    cfg_interval: int = -1
+    """Token 0 and this many plus one after it are guided, the rest is not; -1 guides all."""
+
+    def __post_init__(self) -> None:
+        ranges = {
+            "cfg-scale": (self.cfg_scale, self.cfg_scale >= 1, "a finite number of 1 or more (1 turns guidance off)"),
+            "temperature": (self.temperature, self.temperature >= 0, "a finite number of 0 or more"),
+            "top-k": (self.top_k, self.top_k >= 0, "0 or more (0 means all tokens)"),
+            "top-p": (self.top_p, 0 < self.top_p <= 1, "more than 0 and at most 1"),
+            "cfg-interval": (self.cfg_interval, self.cfg_interval >= -1, "-1 or more (-1 guides all tokens)"),
+        }
+        for name, (value, inside, expected) in ranges.items():
+            if not (math.isfinite(value) and inside):
+                raise ValueError(f"{name}: expected {expected}, got {value}")

@@ -1,0 +1,220 @@
+"""``mentor generate``: what it writes, and that a mistake costs one line, status 2 and no file."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mentor import MentorPipeline
+from mentor.data.images import load_image
+from mentor.generation.png_metadata import read_metadata
+from tests.cli.conftest import Outcome
+from tests.data.test_images import bomb
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def reference(tmp_path: Path) -> Path:
+    Image.new("RGB", (50, 40), "red").save(tmp_path / "ref.png")
+    return tmp_path / "ref.png"
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+def test_the_file_holds_what_the_pipeline_makes(run: Run, tiny_model: Path, reference: Path, out: Path) -> None:
+    done = run(
+        "generate", "a red fox", "--image", reference, "--subject", "fox", "--seed", 11, "--cfg-scale", 3,
+        "--temperature", 0.8, "--top-k", 50, "--top-p", 0.9, "--model", tiny_model, "-o", out / "fox.png",
+    )  # fmt: skip
+    assert (done.status, done.err) == (0, "")
+    assert "fox.png" in done.out
+    assert "seed 11" in done.out
+    sampling = {"cfg_scale": 3.0, "temperature": 0.8, "top_k": 50, "top_p": 0.9}
+    same = MentorPipeline.from_pretrained(tiny_model)("a red fox", images=reference, subject="fox", seed=11, **sampling)
+    assert np.array_equal(np.asarray(load_image(out / "fox.png")), np.asarray(same.images[0]))
+    metadata = read_metadata(out / "fox.png")
+    assert metadata | sampling == metadata
+    assert metadata["prompt"] == "The fox in <image>.\na red fox"
+    assert metadata["seeds"] == [11]
+    assert metadata["model"] == str(tiny_model)
+    assert [image["file"] for image in metadata["images"]] == ["ref.png"]
+
+
+def test_several_pictures_are_numbered_and_each_remembers_its_seed(run: Run, tiny_model: Path, out: Path) -> None:
+    assert run("generate", "a fox", "-n", 3, "--seed", 5, "--model", tiny_model, "-o", out / "fox.png").status == 0
+    assert sorted(path.name for path in out.iterdir()) == ["fox-0.png", "fox-1.png", "fox-2.png"]
+    assert [read_metadata(out / f"fox-{index}.png")["seeds"] for index in range(3)] == [[5], [6], [7]]
+    assert run("generate", "a fox", "--seed", 7, "--model", tiny_model, "-o", out / "one.png").status == 0
+    assert np.array_equal(np.asarray(load_image(out / "one.png")), np.asarray(load_image(out / "fox-2.png")))
+
+
+def test_a_grid_is_one_file_with_all_pictures(run: Run, tiny_model: Path, out: Path) -> None:
+    assert run("generate", "a fox", "-n", 4, "--grid", "--model", tiny_model, "-o", out / "fox.png").status == 0
+    assert [path.name for path in out.iterdir()] == ["fox.png"]
+    assert load_image(out / "fox.png").size == (2 * 32 + 4, 2 * 32 + 4)
+    assert read_metadata(out / "fox.png")["seeds"] == [0, 1, 2, 3]
+
+
+def test_info_reads_the_settings_back(run: Run, tiny_model: Path, out: Path) -> None:
+    run("generate", "a blue hat", "--seed", 9, "--model", tiny_model, "-o", out / "hat.png")
+    plain, as_json = run("info", out / "hat.png"), run("info", out / "hat.png", "--json")
+    assert (plain.status, as_json.status) == (0, 0)
+    assert "a blue hat" in plain.out
+    assert json.loads(as_json.out) == read_metadata(out / "hat.png")
+
+
+def test_tasks_and_marks_choose_the_prompt(run: Run, tiny_model: Path, reference: Path, out: Path) -> None:
+    for words, prompt in [
+        (["--image", reference, "--task", "reconstruct"], "<image>\n"),
+        (["fox", "--image", reference, "--task", "segment"], "The fox in <image>."),
+        (["red <image> on blue <image>", "--image", reference, "--image", reference], "red <image> on blue <image>"),
+    ]:
+        assert run("generate", *words, "--model", tiny_model, "-o", out / "a.png").status == 0
+        assert read_metadata(out / "a.png")["prompt"] == prompt
+
+
+@pytest.mark.parametrize(
+    "kind", ["animated.gif", "cmyk.jpg", "sixteen.png", "rotated.jpg", "palette.png", "alpha.webp"]
+)
+def test_unusual_files_simply_work(run: Run, tiny_model: Path, out: Path, tmp_path: Path, kind: str) -> None:
+    picture, options = Image.new("RGB", (30, 20), "red"), {}
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    if kind == "animated.gif":
+        options = {"save_all": True, "append_images": [Image.new("RGB", (30, 20), "blue")]}
+    elif kind == "cmyk.jpg":
+        picture = picture.convert("CMYK")
+    elif kind == "sixteen.png":
+        picture = Image.fromarray(np.full((20, 30), 40_000, dtype=np.uint16))
+    elif kind == "rotated.jpg":
+        options = {"exif": exif}
+    elif kind == "palette.png":
+        picture = picture.quantize()
+    else:
+        picture = Image.new("RGBA", (30, 20), (255, 0, 0, 90))
+    picture.save(tmp_path / kind, **options)
+    done = run("generate", "a fox", "--image", tmp_path / kind, "--model", tiny_model, "-o", out / "a.png")
+    assert (done.status, done.err) == (0, "")
+    assert (out / "a.png").is_file()
+
+
+WRONG = {
+    "empty prompt": ([""], "the prompt is empty"),
+    "no prompt": ([], "the prompt is empty"),
+    "missing image": (["a", "--image", "none.png"], "none.png: there is no such file"),
+    "not an image": (["a", "--image", "{text}"], "not a picture"),
+    "truncated image": (["a", "--image", "{truncated}"], "damaged or cut off"),
+    "folder as image": (["a", "--image", "{folder}"], "is a folder"),
+    "bomb": (["a", "--image", "{bomb}"], "too large to open safely"),
+    "more marks": (["a <image> <image>", "--image", "{ref}"], "marks 2 image(s) with <image> but 1 were given"),
+    "more images": (["a <image>", "--image", "{ref}", "--image", "{ref}"], "marks 1 image(s) with <image> but 2"),
+    "marks only": (["a <image>"], "marks 1 image(s) with <image> but 0"),
+    "too long": (["fox " * 30], "the prompt has 30 tokens"),
+    "too many images": (["<image>" * 9, *["--image", "{ref}"] * 9], "the prompt has 36 tokens"),
+    "n zero": (["a", "-n", "0"], "-n: expected 1 to 1000 pictures, got 0"),
+    "n huge": (["a", "-n", "1000000000"], "-n: expected 1 to 1000 pictures"),
+    "n text": (["a", "-n", "many"], "invalid int value: 'many'"),
+    "cfg nan": (["a", "--cfg-scale", "nan"], "cfg-scale: expected a finite number"),
+    "cfg inf": (["a", "--cfg-scale", "inf"], "cfg-scale: expected a finite number"),
+    "temperature": (["a", "--temperature", "-1"], "temperature: expected"),
+    "top-p": (["a", "--top-p", "1.5"], "top-p: expected more than 0 and at most 1, got 1.5"),
+    "top-k": (["a", "--top-k", "-1"], "top-k: expected 0 or more"),
+    "seed": (["a", "--seed", "-1"], "seed: expected a whole number from 0"),
+    "unknown task": (["a", "--task", "paint"], "invalid choice: 'paint'"),
+    "unknown option": (["a", "--sede", "3"], "unrecognized arguments: --sede 3"),
+    "unknown model": (["a", "--model", "midi"], "unknown model 'midi'"),
+    "empty model folder": (["a", "--model", "{folder}"], "config.json cannot be read"),
+    "truncated weights": (["a", "--model", "{cut}"], "not a readable safetensors file"),
+    "weights of another config": (["a", "--model", "{other}"], "does not fit its config.json"),
+    "unknown device": (["a", "--device", "abacus"], "device: expected cpu"),
+    "absent device": (["a", "--device", "cuda:99"], "device: cuda:99 cannot be used"),
+    "unknown dtype": (["a", "--dtype", "int3"], "invalid choice: 'int3'"),
+    "output folder missing": (["a", "-o", "{folder}/none/a.png"], "there is no such folder"),
+    "output is a folder": (["a", "-o", "{folder}/is.png"], "is a folder"),
+    "output not png": (["a", "-o", "{folder}/a.jpg"], "ends in .png"),
+    "output name too long": (["a", "-o", "{folder}/" + "a" * 300 + ".png"], "cannot be written (File name too long)"),
+    "subject without image": (["a", "--subject", "fox"], "got 1 subject(s) for 0 image(s)"),
+}
+
+
+@pytest.fixture(scope="session")
+def hostile(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> dict[str, Path]:
+    """The files that ``WRONG`` names."""
+    folder = tmp_path_factory.mktemp("hostile")
+    (folder / "is.png").mkdir()
+    Image.new("RGB", (20, 20), "red").save(folder / "ref.png")
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    noise.save(folder / "whole.png")
+    (folder / "truncated.png").write_bytes((folder / "whole.png").read_bytes()[:5000])
+    (folder / "letter.png").write_text("Dear reader,")
+    for name in ("cut", "other"):
+        shutil.copytree(tiny_model, folder / name)
+    weights = folder / "cut" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    config = json.loads((folder / "other" / "config.json").read_text())
+    config["decoder"]["width"] *= 2
+    (folder / "other" / "config.json").write_text(json.dumps(config))
+    return {
+        "text": folder / "letter.png", "truncated": folder / "truncated.png", "ref": folder / "ref.png",
+        "folder": folder, "cut": folder / "cut", "other": folder / "other", "bomb": bomb(folder / "bomb.png"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_mistake_costs_one_line_and_no_file(
+    run: Run, tiny_model: Path, hostile: dict[str, Path], out: Path, case: str
+) -> None:
+    before = set(hostile["folder"].rglob("*"))
+    words, message = WRONG[case]
+    words = [word.format(**hostile) for word in words]
+    if "--model" not in words:
+        words += ["--model", str(tiny_model)]
+    if "-o" not in words:
+        words += ["-o", str(out / "a.png")]
+    done = run("generate", *words)
+    assert done.status == 2
+    assert done.out == ""
+    assert re.match("mentor( generate)?: error: ", done.err)
+    assert message in done.err
+    assert done.err.count("\n") == 1
+    assert list(out.iterdir()) == []
+    assert set(hostile["folder"].rglob("*")) == before
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a file system that refuses even the administrator")
+def test_a_folder_that_refuses_files_is_told_before_any_work(run: Run) -> None:
+    done = run("generate", "a fox", "--model", "a-model-that-is-never-looked-for", "-o", "/proc/fox.png")
+    assert done.status == 2
+    assert done.err.startswith("mentor generate: error: /proc/fox.png: cannot be written")
+
+
+def test_a_failing_disk_leaves_nothing_half_written(
+    run: Run, tiny_model: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (out / "fox-0.png").write_bytes(b"an older picture")
+    save, calls = Image.Image.save, []
+
+    def full(image: Image.Image, target: Path, **options: object) -> None:
+        calls.append(target)
+        if len(calls) == 2:
+            Path(target).write_bytes(b"half")
+            raise OSError(28, "No space left on device", str(target))
+        save(image, target, **options)
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    done = run("generate", "a fox", "-n", 2, "--model", tiny_model, "-o", out / "fox.png")
+    assert done.status == 2
+    assert "No space left on device" in done.err
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == {"fox-0.png": b"an older picture"}

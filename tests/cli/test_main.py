@@ -1,0 +1,80 @@
+"""The table of commands: quick to import, complete, and helpful where an extra is missing."""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import mentor
+from mentor.cli.main import COMMANDS
+from tests.cli.conftest import Outcome
+
+Run = Callable[..., Outcome]
+
+
+def test_help_lists_every_command_without_loading_torch() -> None:
+    program = (
+        "import sys; from mentor.cli.main import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'transformers', 'numpy', 'PIL', 'rich', 'yaml'} & set(sys.modules)))"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert all(f"\n    {name}" in shown for name in COMMANDS)
+    assert shown.strip().splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_there_and_explains_itself(run: Run, name: str) -> None:
+    module = importlib.import_module(f"mentor.cli.{COMMANDS[name].module}")
+    assert callable(module.run)
+    shown = run(name, "--help")
+    assert shown.status == 0
+    assert shown.out.startswith(f"usage: mentor {name}")
+
+
+def test_version(run: Run) -> None:
+    assert run("--version").out == f"mentor {mentor.__version__}\n"
+
+
+@pytest.mark.parametrize("words", [[], ["paint"], ["--loud"], ["generate", "--seed"]])
+def test_wrong_words_cost_one_line(run: Run, words: list[str]) -> None:
+    done = run(*words)
+    assert (done.status, done.out, done.err.count("\n")) == (2, "", 1)
+
+
+def test_a_missing_extra_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = builtins.__import__
+
+    def without(name: str, *rest: object) -> object:
+        if name.partition(".")[0] == "tensorboard_of_another_world":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return original(name, *rest)
+
+    class Module:
+        @staticmethod
+        def add_parser(subparsers: object) -> None:
+            __import__("tensorboard_of_another_world")
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "mentor.cli.train", Module)  # type: ignore[arg-type]
+    done = run("train")
+    assert done.status == 2
+    assert done.err == (
+        "mentor train: error: needs tensorboard_of_another_world; install it with: pip install 'mentor[train]'\n"
+    )
+
+
+def test_the_console_script_and_the_module_both_run(tmp_path: Path) -> None:
+    for command in ([sys.executable, "-m", "mentor"], [str(Path(sys.executable).with_name("mentor"))]):
+        if not Path(command[0]).exists():
+            continue
+        done = subprocess.run([*command, "info", "none.png"], capture_output=True, text=True, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == "mentor info: error: none.png: there is no such file\n"

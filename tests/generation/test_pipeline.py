@@ -1,0 +1,173 @@
+"""The pipeline's promises: deterministic, every input matters, neighbours do not, wrong input is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mentor import MentorPipeline, Prompt
+from mentor.checkpoint.store import save_bundle
+from mentor.generation.settings import GenerationSettings
+from tests.generation.tiny_bundle import CONFIG, tiny_bundle
+
+RED, BLUE = Image.new("RGB", (40, 30), "red"), Image.new("RGB", (30, 40), "blue")
+
+
+def same(first: Image.Image, second: Image.Image) -> bool:
+    return np.array_equal(np.asarray(first), np.asarray(second))
+
+
+def test_pictures_have_the_models_size_and_the_seeds_are_told(pipeline: MentorPipeline) -> None:
+    output = pipeline("a red fox", num_images=3, seed=7)
+    assert [(image.mode, image.size) for image in output.images] == [("RGB", (32, 32))] * 3
+    assert output.seeds == [7, 8, 9]
+    assert output.settings == GenerationSettings()
+
+
+def test_same_call_same_picture_and_another_seed_another(pipeline: MentorPipeline) -> None:
+    first, again, other = (pipeline("a red fox", seed=seed).images[0] for seed in (3, 3, 4))
+    assert same(first, again)
+    assert not same(first, other)
+
+
+def test_text_and_reference_image_both_matter(pipeline: MentorPipeline) -> None:
+    made = [
+        pipeline(text, images=[image], subject="fox").images[0]
+        for text, image in [("red fox", RED), ("blue fox", RED), ("red fox", BLUE)]
+    ]
+    assert not any(same(made[0], other) for other in made[1:])
+
+
+def test_a_picture_does_not_depend_on_its_batch(pipeline: MentorPipeline) -> None:
+    """Prompts of different length, with none, one and two images, so that padding and image order are covered."""
+    prompts = [
+        Prompt("a red fox on the beach in the image"),
+        Prompt("the fox in <image>.\nblue", [RED]),
+        Prompt("the fox in <image>. the hat in <image>. a", [BLUE, RED]),
+    ]
+    together = pipeline(prompts, num_images=2, seed=10)
+    assert [prompt.text for prompt in together.prompts] == [p.text for p in prompts for _ in range(2)]
+    for image, seed, prompt in zip(together.images, together.seeds, together.prompts, strict=True):
+        assert same(image, pipeline(prompt, seed=seed).images[0])
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 100])
+def test_batch_size_changes_no_picture(pipeline: MentorPipeline, batch_size: int) -> None:
+    expected = pipeline("a red fox", num_images=5)
+    chunked = pipeline("a red fox", num_images=5, batch_size=batch_size)
+    assert all(same(a, b) for a, b in zip(expected.images, chunked.images, strict=True))
+
+
+def test_stages_one_by_one_give_what_the_call_gives(pipeline: MentorPipeline) -> None:
+    prompts = pipeline.check_inputs("a blue hat", images=RED, subject="hat")
+    condition = pipeline.encode(prompts)
+    codes = pipeline.generate(condition, [5], GenerationSettings(cfg_scale=3.0))
+    assert condition.states.shape == (1, condition.mask.shape[1], CONFIG.language.width)
+    assert codes.shape == (1, CONFIG.decoder.num_tokens)
+    assert codes.max() < CONFIG.decoder.vocab_size
+    whole = pipeline("a blue hat", images=RED, subject="hat", seed=5, cfg_scale=3.0)
+    assert same(pipeline.decode(codes)[0], whole.images[0])
+
+
+def test_decode_maps_minus_one_to_black_and_one_to_white(pipeline: MentorPipeline) -> None:
+    class Ramp(torch.nn.Module):
+        def decode(self, codes: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([-2.0, -1.0, 0.0, 1.0, 2.0]).expand(len(codes), 3, 1, 5)
+
+    bundle = tiny_bundle()
+    bundle.image_tokenizer = Ramp()  # type: ignore[assignment]
+    pixels = np.asarray(MentorPipeline(bundle, device="cpu").decode(torch.zeros(1, 16, dtype=torch.int64))[0])
+    assert pixels[0, :, 0].tolist() == [0, 0, 128, 255, 255]
+
+
+def test_sampling_settings_reach_the_sampler(pipeline: MentorPipeline) -> None:
+    greedy = [pipeline("a red fox", seed=seed, temperature=0).images[0] for seed in (0, 1)]
+    assert same(*greedy)
+    for only_one in ({"top_k": 1}, {"top_p": 1e-6}):
+        assert same(greedy[0], pipeline("a red fox", seed=3, **only_one).images[0])
+    assert not same(greedy[0], pipeline("a red fox", temperature=0, cfg_scale=6.0).images[0])
+
+
+def test_progress_counts_every_step_of_every_batch(pipeline: MentorPipeline) -> None:
+    seen: list[tuple[int, int]] = []
+    pipeline("a fox", num_images=3, batch_size=2, on_token=lambda done, total: seen.append((done, total)))
+    assert seen == [(done, 32) for done in range(1, 33)]
+
+
+def test_saved_and_loaded_it_makes_the_same_picture(tmp_path: Path) -> None:
+    bundle = tiny_bundle()
+    save_bundle(tmp_path / "tiny", bundle.mentor, bundle.image_tokenizer, bundle.text_tokenizer)
+    once = MentorPipeline.from_pretrained(tmp_path / "tiny", device="cpu")
+    save_bundle(tmp_path / "again", once.mentor, once.image_tokenizer, bundle.text_tokenizer)
+    twice = MentorPipeline.from_pretrained(str(tmp_path / "again"), device="cpu")
+    assert same(once("a red fox", seed=1).images[0], twice("a red fox", seed=1).images[0])
+
+
+def test_bfloat16_runs(tmp_path: Path) -> None:
+    pipeline = MentorPipeline(tiny_bundle(), device="cpu", dtype="bfloat16")
+    assert next(pipeline.mentor.parameters()).dtype == torch.bfloat16
+    assert pipeline("a red fox", images=[RED], subject="fox").images[0].size == (32, 32)
+
+
+def test_references_may_be_files_and_of_any_mode(pipeline: MentorPipeline, tmp_path: Path) -> None:
+    RED.save(tmp_path / "red.png")
+    expected = pipeline("a hat", images=[RED]).images[0]
+    for other in (tmp_path / "red.png", str(tmp_path / "red.png"), RED.convert("RGBA"), RED.quantize()):
+        assert same(expected, pipeline("a hat", images=other).images[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_images": 0}, "num_images: expected 1 or more, got 0"),
+        ({"batch_size": 0}, "batch_size: expected 1 or more"),
+        ({"seed": -1}, "seed: expected a whole number from 0"),
+        ({"seed": 2**63}, "seed: expected a whole number from 0"),
+        ({"cfg_scale": float("nan")}, "cfg-scale: expected a finite number"),
+        ({"cfg_scale": float("inf")}, "cfg-scale"),
+        ({"cfg_scale": 0.5}, "cfg-scale"),
+        ({"temperature": -0.1}, "temperature"),
+        ({"temperature": float("inf")}, "temperature"),
+        ({"top_k": -1}, "top-k"),
+        ({"top_p": 0.0}, "top-p"),
+        ({"top_p": 1.1}, "top-p"),
+        ({"images": ["nowhere.png"]}, "nowhere.png: there is no such file"),
+        ({"images": [RED], "task": "text_to_image"}, "takes no image"),
+        ({"subject": "fox"}, "one subject for each image, got 1 subject"),
+    ],
+)
+def test_wrong_arguments_are_named(pipeline: MentorPipeline, arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        pipeline("a fox", **arguments)
+
+
+def test_wrong_prompts_are_refused(pipeline: MentorPipeline) -> None:
+    with pytest.raises(ValueError, match="empty"):
+        pipeline("")
+    with pytest.raises(ValueError, match="empty list"):
+        pipeline([])
+    with pytest.raises(ValueError, match="marks 1 image.* but 0 were given"):
+        pipeline("the fox in <image>.")
+    with pytest.raises(ValueError, match="put several prompts into Prompt objects"):
+        pipeline(["a fox", "a hat"], images=[RED])
+    with pytest.raises(ValueError, match="the prompt has 40 tokens .*takes at most 24"):
+        pipeline("fox " * 40)
+
+
+def test_unknown_device_dtype_and_model_are_refused(tmp_path: Path) -> None:
+    for arguments, message in [
+        ({"device": "abacus"}, "device: expected cpu"),
+        ({"device": "meta"}, "device: meta cannot be used"),
+        ({"device": "cuda:99"}, "device: cuda:99 cannot be used"),
+        ({"dtype": "int3"}, "dtype: expected one of float32"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            MentorPipeline(tiny_bundle(), **arguments)
+        with pytest.raises(ValueError, match=message):
+            MentorPipeline.from_pretrained("mini", **arguments)
+    with pytest.raises(ValueError, match="unknown model 'midi'"):
+        MentorPipeline.from_pretrained("midi")

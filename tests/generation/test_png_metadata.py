@@ -1,0 +1,56 @@
+"""Metadata survives the way through a file, in any language, and nothing half-written is ever seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from mentor.generation.png_metadata import check_writable, read_metadata, write_pngs
+
+RED = Image.new("RGB", (8, 8), "red")
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(prompt=st.text(), seed=st.integers(0, 2**63 - 1), scale=st.floats(1, 100))
+def test_what_is_written_is_read_back(tmp_path: Path, prompt: str, seed: int, scale: float) -> None:
+    metadata = {"prompt": prompt, "seeds": [seed], "cfg_scale": scale}
+    write_pngs([(tmp_path / "a.png", RED, metadata)])
+    assert read_metadata(tmp_path / "a.png") == metadata
+
+
+def test_an_older_file_is_replaced_and_no_temporary_stays(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"old")
+    write_pngs([(tmp_path / name, RED, {"name": name}) for name in ("a.png", "b.png")])
+    assert {path.name: read_metadata(path)["name"] for path in tmp_path.iterdir()} == {
+        "a.png": "a.png",
+        "b.png": "b.png",
+    }
+
+
+def test_checking_leaves_no_trace(tmp_path: Path) -> None:
+    (tmp_path / "old.png").write_bytes(b"old")
+    check_writable([tmp_path / "new.png", tmp_path / "old.png"])
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("old.png", b"old")]
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a", "none/a.png", "folder.png", "file.txt/a.png", "a" * 300 + ".png"])
+def test_a_target_that_cannot_be_written_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "file.txt").write_text("")
+    with pytest.raises(ValueError, match=str(tmp_path)):
+        check_writable([tmp_path / "good.png", tmp_path / name])
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "{", ""])
+def test_another_programs_text_is_not_taken_for_ours(tmp_path: Path, text: str) -> None:
+    from PIL.PngImagePlugin import PngInfo
+
+    chunks = PngInfo()
+    chunks.add_text("mentor", text)
+    RED.save(tmp_path / "a.png", pnginfo=chunks)
+    with pytest.raises(ValueError, match="a.png"):
+        read_metadata(tmp_path / "a.png")
