@@ -1,0 +1,44 @@
+"""What the documents point at is there: files, classes, pictures and commands."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+from mentor.cli.main import COMMANDS
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(
+    (ROOT / "docs").glob("*.md")
+)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_relative_links_lead_somewhere(document: Path) -> None:
+    targets = re.findall(r"\]\(([^)#]+)", document.read_text())
+    assert [target for target in targets if "://" not in target and not (document.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_exist(document: Path) -> None:
+    named = re.findall(r"(?:^|`)(?:\.venv/bin/)?mentor ([a-z][a-z-]*)", document.read_text(), flags=re.MULTILINE)
+    assert [name for name in named if name not in COMMANDS] == []
+
+
+def test_the_map_of_the_figure_names_real_files_and_classes() -> None:
+    rows = re.findall(r"^\|[^|]+\| `(\w+)` \| `([\w/]+\.py)` \|", (ROOT / "docs" / "architecture.md").read_text(), re.M)
+    assert len(rows) > 10
+    for name, file in rows:
+        module = importlib.import_module("mentor." + file.removesuffix(".py").replace("/", "."))
+        assert getattr(module, name).__module__ == module.__name__, (name, file)
+
+
+def test_the_readmes_tree_lists_every_package() -> None:
+    tree = (ROOT / "README.md").read_text().partition("src/mentor/\n")[2]
+    packages = {
+        path.name for path in (ROOT / "src" / "mentor").iterdir() if path.is_dir() and path.name != "__pycache__"
+    }
+    assert {name for name in packages if f"  {name}/" not in tree} == set()
