@@ -93,6 +93,16 @@ def test_a_sample_of_a_batch_is_the_same_sample_alone(mentor, condition, setting
         assert torch.equal(together[rows], generate(mentor, states[rows], mask[rows], seeds=(row,), **settings))
 
 
+@pytest.mark.parametrize("settings", [{}, {"cfg_scale": 1.0}, {"cfg_interval": 2}])
+def test_the_step_that_is_compiled_gives_the_same_tokens(mentor, condition, settings, monkeypatch):
+    eager = generate(mentor, *condition, **settings)
+    monkeypatch.setattr(torch, "compile", lambda step: step)  # static shapes and a tensor index, without the compiler
+    assert torch.equal(generate(mentor, *condition, compiled=True, **settings), eager)
+    monkeypatch.setattr(torch, "compile", lambda step: None)
+    with pytest.raises(TypeError):
+        generate(mentor, *condition, compiled=True, **settings)
+
+
 def test_seeds_decide(mentor, condition):
     first, again, other = (generate(mentor, *condition, seeds=seeds) for seeds in ((0, 1, 2), (0, 1, 2), (3, 4, 5)))
     assert torch.equal(first, again)

@@ -9,7 +9,6 @@ import torch
 
 from mentor.config.model import ImageTokenizerConfig
 from mentor.models.image_tokenizer import ImageTokenizer
-
 from tests.parity.conftest import Golden
 
 

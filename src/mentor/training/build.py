@@ -1,0 +1,102 @@
+"""Recipe -> (objective, feed): the one place that knows which objectives exist."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from mentor.config.run import TrainConfig
+from mentor.data.shards import SPLITS, read_manifest
+from mentor.training.protocol import Feed, Objective
+from mentor.training.start import check_origin, load_image_tokenizer, starting_bundle
+
+if TYPE_CHECKING:
+    from mentor.models.image_tokenizer import ImageTokenizer
+    from mentor.training.objective import TokenSampler
+
+_GRID_PICTURES = 12
+
+
+def build(config: TrainConfig, sampler: TokenSampler | None = None) -> tuple[Objective, Feed]:
+    """The objective and the feed of a recipe. Raises ValueError for missing data or starting weights.
+
+    ``sampler`` draws image tokens for the sample grids of the MENTOR objective.
+    """
+    # The starting weights must not depend on what the process drew before.
+    torch.manual_seed(config.seed)
+    return _image_tokenizer(config) if config.objective == "image_tokenizer" else _mentor(config, sampler)
+
+
+def _image_tokenizer(config: TrainConfig) -> tuple[Objective, Feed]:
+    from mentor.data.corpus import Corpus
+    from mentor.models.image_tokenizer import ImageTokenizer
+    from mentor.training.tokenizer_data import TokenizerFeed, held_out_scenes
+    from mentor.training.tokenizer_objective import TokenizerObjective
+
+    if config.precision == "bf16_pure":
+        raise ValueError(
+            "precision: the image tokenizer moves its codebook itself and needs fp32 or bf16, not bf16_pure"
+        )
+    corpus, options = Corpus.load(config.data.corpus), config.tokenizer
+    feed = TokenizerFeed(corpus, batch_size=config.data.batch_size, size=options.size, seed=config.seed)
+    pictures, _ = held_out_scenes(corpus, count=options.held_out, seed=config.seed, size=128)
+    tokenizer = ImageTokenizer(config.model.resolve().image_tokenizer)
+    if config.init.image_tokenizer is not None:
+        load_image_tokenizer(tokenizer, config.init.image_tokenizer)
+
+    def evaluate(model: ImageTokenizer) -> dict[str, float]:
+        return _reconstruction_metrics(model, pictures)
+
+    objective = TokenizerObjective(
+        tokenizer, options, steps=config.schedule.steps, evaluator=evaluate, pictures=pictures[:_GRID_PICTURES]
+    )
+    return objective, feed
+
+
+def _reconstruction_metrics(model: ImageTokenizer, pictures: Tensor) -> dict[str, float]:
+    """PSNR in dB (mean over pictures float32 [n, 3, R, R] in [-1, 1]) and the number of different codes used."""
+    device = next(model.parameters()).device
+    psnr, used = [], set()
+    for chunk in pictures.split(32):
+        pixels = chunk.to(device)
+        output = model(pixels)
+        error = ((output.reconstruction.float().clamp(-1, 1) - pixels) / 2).square().mean(dim=(1, 2, 3))
+        psnr.append(-10 * error.log10())
+        used.update(output.codes.unique().tolist())
+    return {"psnr": float(torch.cat(psnr).mean()), "codes_used": float(len(used))}
+
+
+def _mentor(config: TrainConfig, sampler: TokenSampler | None) -> tuple[Objective, Feed]:
+    from mentor.data.processor import Processor
+    from mentor.data.shards import PrecomputedDataset
+    from mentor.training.feed import MentorFeed
+    from mentor.training.objective import MentorObjective
+
+    if config.data.shards is None:
+        raise ValueError("data.shards is needed: the folder written by `mentor precompute`")
+    bundle = starting_bundle(config)
+    check_origin(config, read_manifest(Path(config.data.shards))["origin"], bundle)
+    if config.compile:
+        bundle.mentor.decoder.compile(dynamic=True)
+    processor = Processor(bundle.config, bundle.text_tokenizer)
+    train, held_out = (PrecomputedDataset(config.data.shards, split) for split in SPLITS)
+    objective = MentorObjective(
+        bundle,
+        processor,
+        config.mentor,
+        held_out,
+        batch_size=config.data.batch_size,
+        sampler=sampler,
+        train_counts=train.counts(),
+    )
+    feed = MentorFeed(
+        train,
+        processor,
+        batch_size=config.data.batch_size,
+        length_multiple=config.data.length_multiple,
+        seed=config.seed,
+    )
+    return objective, feed

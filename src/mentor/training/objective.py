@@ -1,0 +1,127 @@
+"""MENTOR's objective: cross-entropy of the image tokens under the prompt (paper 2.3), and what shows that it works.
+
+Shape letters: B batch, S condition tokens, L image tokens, V codebook.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from mentor.checkpoint.store import Bundle, save_bundle
+from mentor.config.run import MentorObjectiveConfig
+from mentor.data.processor import Processor
+from mentor.data.shards import PrecomputedDataset, Row
+from mentor.models.mentor import Mentor
+from mentor.training.conditions import CONDITIONS, under
+from mentor.training.feed import collate
+from mentor.training.optim import Group, default_groups
+from mentor.training.protocol import Batch, Objective
+
+TokenSampler = Callable[[Mentor, Tensor, Tensor], Tensor]
+"""Left-padded condition states [B, S, De] and mask [B, S] -> image tokens int64 [B, L]."""
+
+_GRID_COLUMNS = 12
+
+
+class MentorObjective(Objective):
+    """Mean cross-entropy of all image tokens; a share of the prompts is replaced by the null condition.
+
+    ``held_out`` gives the evaluation; ``sampler`` draws the pictures of the sample grids (none without it);
+    ``train_counts`` (task -> samples) is only told.
+    """
+
+    module: Mentor
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        processor: Processor,
+        config: MentorObjectiveConfig,
+        held_out: PrecomputedDataset,
+        *,
+        batch_size: int = 64,
+        sampler: TokenSampler | None = None,
+        train_counts: dict[str, int] | None = None,
+    ) -> None:
+        self.module, self.bundle, self.processor = bundle.mentor, bundle, processor
+        self.config, self.batch_size, self.sampler = config, batch_size, sampler
+        self.train_counts = train_counts or {}
+        self.rows = [held_out[i] for i in range(min(config.evaluation_samples, len(held_out)))]
+
+    def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, float | Tensor]]:
+        # Drawn on the CPU, so that a GPU run drops the same prompts.
+        drop = (torch.rand(len(batch["tokens"])) < self.config.condition_dropout).to(batch["tokens"].device)
+        return self.token_losses(batch, drop).mean(), {}
+
+    def token_losses(self, batch: Batch, drop: Tensor | None = None) -> Tensor:
+        """Cross-entropy in nats of every image token, float32 [B, L]; ``drop`` bool [B] marks null conditions."""
+        logits = self.module(batch["input_ids"], batch["attention_mask"], batch["features"], batch["tokens"], drop)
+        tokens = batch["tokens"]
+        return F.cross_entropy(logits.flatten(0, 1).float(), tokens.flatten(), reduction="none").view_as(tokens)
+
+    def weight(self, batch: Batch) -> float:
+        return float(batch["tokens"].numel())
+
+    def parameter_groups(self, trainable: dict[str, nn.Parameter]) -> list[Group]:
+        return default_groups(self.module, trainable, not_hidden=("decoder.output",))
+
+    def describe(self) -> list[str]:
+        counts = ", ".join(f"{task} {count:,}" for task, count in self.train_counts.items())
+        return [f"samples by task: {counts}"]
+
+    def evaluate(self) -> dict[str, float]:
+        """Held-out losses in nats, each averaged over tokens.
+
+        ``nll`` is over all tokens; ``object_nll/CONDITION`` and ``object_nll/TASK/CONDITION`` over the tokens that show
+        what the prompt asks for, under the conditions of ``conditions.under``. A model that ignores a part of the
+        prompt shows no gap between ``right`` and the wrong one.
+        """
+        metrics = {}
+        for condition in CONDITIONS:
+            pairs = under(condition, self.rows)
+            losses = self._held_out_losses([row for _, row in pairs], dropped=condition == "null")
+            masks = torch.stack([row.object_mask for _, row in pairs]) if pairs else torch.zeros(0, 1, dtype=torch.bool)
+            if condition == "right":
+                metrics["nll"] = float(losses.mean())
+            metrics[f"object_nll/{condition}"] = float(losses[masks].mean())
+            for task in sorted({row.task for _, row in pairs}):
+                chosen = torch.tensor([row.task == task for _, row in pairs])
+                metrics[f"object_nll/{task}/{condition}"] = float(losses[chosen][masks[chosen]].mean())
+        return {name: value for name, value in metrics.items() if math.isfinite(value)}
+
+    def sample_grid(self) -> Image.Image | None:
+        """Held-out pictures as the image tokenizer shows them above, and generated from their prompts below."""
+        if self.sampler is None:
+            return None
+        batch = self._batch(self.rows[:_GRID_COLUMNS])
+        states, mask = self.module.condition(batch["input_ids"], batch["attention_mask"], batch["features"])
+        tokens = torch.cat([batch["tokens"], self.sampler(self.module, states, mask)])
+        image_tokenizer = self.bundle.image_tokenizer.to(tokens.device)
+        with torch.autocast(tokens.device.type, enabled=False):
+            pixels = image_tokenizer.decode(tokens).unflatten(0, (2, -1))
+        rows = pixels.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)
+        return Image.fromarray(((rows + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy())
+
+    def export(self, folder: Path) -> None:
+        """Writes the whole model as a bundle that ``MentorPipeline.from_pretrained`` loads."""
+        save_bundle(folder, self.module, self.bundle.image_tokenizer, self.bundle.text_tokenizer)
+
+    def _held_out_losses(self, rows: Sequence[Row], *, dropped: bool) -> Tensor:
+        """float32 [rows, L] on the CPU."""
+        if not rows:
+            return torch.zeros(0, 1)
+        chunks = [self._batch(rows[i : i + self.batch_size]) for i in range(0, len(rows), self.batch_size)]
+        drops = [torch.full(chunk["tokens"].shape[:1], dropped, device=chunk["tokens"].device) for chunk in chunks]
+        return torch.cat([self.token_losses(c, d).cpu() for c, d in zip(chunks, drops, strict=True)])
+
+    def _batch(self, rows: Sequence[Row]) -> Batch:
+        device = self.module.null_condition.device
+        batch = collate(rows, self.processor, 8)
+        return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}

@@ -1,0 +1,66 @@
+"""What the trainer asks of the thing it trains.
+
+To train something new, subclass ``Objective`` (one loss, optional evaluation, pictures and export) and write a ``Feed``
+(batch number -> batch), then name both in ``training/build.py``. The trainer owns everything else: freezing, precision,
+accumulation, clipping, schedule, averaging, logging, checkpoints and resuming.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+from PIL import Image
+from torch import Tensor, nn
+
+from mentor.training.optim import Group, default_groups
+
+Batch = dict[str, Any]
+
+
+class Feed(Protocol):
+    """Makes batches. Nothing may depend on what was asked before: that is what makes a resumed run identical."""
+
+    def batch(self, index: int) -> Batch:
+        """Batch number ``index`` (0-based, in forward passes), on the CPU; a pure function of seed and ``index``."""
+        ...
+
+
+class Objective(Protocol):
+    """What is minimised. Subclass it to inherit the defaults below.
+
+    The trainer calls ``loss`` under autocast with the module in train mode, and ``evaluate``, ``sample_grid`` and
+    ``export`` without gradients, in eval mode, with the averaged weights if the recipe asks for averaging. Before every
+    step the global random generators are seeded by (recipe seed, step), so ``torch.rand`` in ``loss`` is reproducible.
+    """
+
+    module: nn.Module
+    """Holds every parameter and buffer to be trained, saved and moved to the device."""
+
+    def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, float | Tensor]]:
+        """Mean loss (scalar) of a batch at optimiser step ``step`` (0-based), and detached scalars to log."""
+        ...
+
+    def weight(self, batch: Batch) -> float:
+        """How many terms ``loss`` averaged (samples, tokens): accumulated batches are weighted by it."""
+        return 1.0
+
+    def parameter_groups(self, trainable: dict[str, nn.Parameter]) -> list[Group]:
+        """Sorts the trainable parameters into optimiser groups."""
+        return default_groups(self.module, trainable)
+
+    def describe(self) -> list[str]:
+        """More lines to tell before the first step, for example about the data."""
+        return []
+
+    def evaluate(self) -> dict[str, float]:
+        """Held-out metrics, name -> number; the same samples at every call."""
+        return {}
+
+    def sample_grid(self) -> Image.Image | None:
+        """A picture that shows progress; the same content at every call."""
+        return None
+
+    def export(self, folder: Path) -> None:
+        """Writes the trained weights into the empty ``folder``, in the form other parts of the package load."""
+        return

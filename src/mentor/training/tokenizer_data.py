@@ -1,0 +1,74 @@
+"""Training pictures for the image tokenizer: an endless stream of scenes, addressed by number.
+
+A scene of the embedded corpus is composed once at 128 pixels and seen ``VIEWS`` times: all views but the last are crops, the
+last is the whole scene made small. Crops give a batch more different content at the same cost (a diverse batch is what keeps
+the codebook alive), whole scenes show the tokenizer small pictures as it will meet them.
+
+B batch, R picture side in pixels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from mentor.data.corpus import Corpus
+from mentor.data.reconstruction import held_out_pictures
+from mentor.data.render import render
+from mentor.data.scenes import sample_scene
+
+VIEWS = 4
+"""Views of one scene: VIEWS - 1 crops and the whole scene."""
+SCENE_SIZE = 128
+
+
+def to_pixels(image: Image.Image) -> Tensor:
+    """RGB picture -> float32 [3, R, R] in [-1, 1]."""
+    return torch.from_numpy(np.array(image.convert("RGB"), dtype=np.uint8)).permute(2, 0, 1).float() / 127.5 - 1.0
+
+
+def held_out_scenes(corpus: Corpus, *, count: int, seed: int, size: int) -> tuple[Tensor, list[bool]]:
+    """``held_out_pictures`` as float32 [count, 3, size, size] in [-1, 1], and which of them have a photo behind."""
+    pictures = held_out_pictures(corpus, count=count, seed=seed, size=size)
+    return torch.stack([to_pixels(picture.image) for picture in pictures]), [picture.photo for picture in pictures]
+
+
+class TokenizerFeed:
+    """Batches {"pixels": float32 [B, 3, R, R] in [-1, 1]} as a pure function of the seed and the batch's number."""
+
+    def __init__(self, corpus: Corpus, *, batch_size: int, size: int = 64, seed: int = 0) -> None:
+        if not 8 <= size <= SCENE_SIZE:
+            raise ValueError(f"expected a crop of 8 to {SCENE_SIZE} pixels, got {size}")
+        if batch_size < 1:
+            raise ValueError(f"expected a batch of at least 1 picture, got {batch_size}")
+        self.corpus, self.batch_size, self.size, self.seed = corpus.split("train"), batch_size, size, seed
+
+    def scene(self, number: int) -> Image.Image:
+        """Scene ``number`` of the stream, RGB, 128 x 128."""
+        drawn = sample_scene(self.corpus, np.random.default_rng((self.seed, number)))
+        return render(drawn, self.corpus, SCENE_SIZE).image
+
+    def view(self, scene: Image.Image, index: int) -> Image.Image:
+        """View of picture ``index`` of the stream: a crop at a place that depends on the index, or the whole scene made small.
+
+        Of two random crops the one with more contrast is kept: most of a scene is plain background, which teaches little.
+        """
+        if index % VIEWS == VIEWS - 1:
+            return scene.resize((self.size, self.size), Image.Resampling.LANCZOS)
+        corners = np.random.default_rng((self.seed, index, 1)).integers(0, SCENE_SIZE - self.size + 1, size=(2, 2))
+        crops = [scene.crop((x, y, x + self.size, y + self.size)) for x, y in corners.tolist()]
+        return max(crops, key=lambda crop: float(np.std(np.asarray(crop.convert("L")))))
+
+    def sample(self, index: int) -> Tensor:
+        """Picture ``index`` of the stream, float32 [3, R, R] in [-1, 1]."""
+        return to_pixels(self.view(self.scene(index // VIEWS), index))
+
+    def batch(self, index: int) -> dict[str, Tensor]:
+        """Pictures index * B to (index + 1) * B - 1; equal to stacking ``sample``, but composes each scene once."""
+        numbers = range(index * self.batch_size, (index + 1) * self.batch_size)
+        scenes = {number: self.scene(number) for number in {i // VIEWS for i in numbers}}
+        pictures: list[NDArray[np.uint8]] = [np.array(self.view(scenes[i // VIEWS], i)) for i in numbers]
+        return {"pixels": torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1.0}

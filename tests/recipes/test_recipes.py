@@ -1,0 +1,101 @@
+"""Every shipped recipe loads, is valid, builds its real model and takes a step of training's first look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mentor.checkpoint.store import new_bundle, save_bundle
+from mentor.config.model import PRESETS
+from mentor.config.recipes import find_recipe, load_recipe, recipe_header, recipe_names
+from mentor.config.run import TrainConfig
+from mentor.data.mixture import Mixture
+from mentor.data.precompute import Encoders, precompute
+from mentor.data.processor import Processor
+from mentor.training.build import build
+from mentor.training.start import origin_of, starting_bundle
+from mentor.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from mentor.data.corpus import Corpus
+
+MENTOR_RECIPES = [name for name in recipe_names() if load_recipe(name).objective == "mentor"]
+
+
+def test_the_paper_s_stages_are_there_at_both_sizes() -> None:
+    stages = {f"mini-{size}/stage{stage}" for size in (64, 128) for stage in (0, 1, 2)}
+    assert stages | {"tokenizer", "debug"} <= set(recipe_names())
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_is_a_document(name: str) -> None:
+    header = recipe_header(name)
+    for part in ("Needs:", "Launch:", "Time:", "Expect:"):
+        assert part in header
+    assert f"mentor train {name} " in header
+    config = load_recipe(name)
+    assert config.name == name
+    assert config.data.shards is None or name.removeprefix("mini-") in config.data.shards
+    config.model.resolve()
+
+
+def test_unknown_recipes() -> None:
+    with pytest.raises(ValueError, match=r"unknown recipe 'stage1'; known: .*mini-64/stage1"):
+        find_recipe("stage1")
+    with pytest.raises(ValueError, match="cannot read"):
+        load_recipe("absent.yaml")
+
+
+def test_both_sizes_differ_in_configuration_only() -> None:
+    for stage in ("stage0", "stage1", "stage2"):
+        small, large = load_recipe(f"mini-64/{stage}"), load_recipe(f"mini-128/{stage}")
+        assert small.trainable == large.trainable
+        assert small.data.weights == large.data.weights
+        assert (small.model.resolve().image_size, large.model.resolve().image_size) == (64, 128)
+
+
+@pytest.fixture(scope="module")
+def previous(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained 64 px model in the place of the stage before."""
+    bundle = new_bundle(PRESETS["mini-64"])
+    return save_bundle(
+        tmp_path_factory.mktemp("runs") / "final", bundle.mentor, bundle.image_tokenizer, bundle.text_tokenizer
+    )
+
+
+def _small(name: str, tmp_path: Path, previous: Path) -> TrainConfig:
+    start = "init.bundle" if load_recipe(name).init.bundle else "init.image_tokenizer"
+    overrides = [f"{start}={previous}", f"data.shards={tmp_path / 'shards'}", "data.batch_size=2", "data.samples=4"]
+    return load_recipe(name, [*overrides, "data.held_out=3", "schedule.steps=40"])
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("name", MENTOR_RECIPES)
+def test_a_recipe_builds_its_model(name: str, tmp_path: Path, previous: Path, tiny_corpus: Corpus) -> None:
+    config = _small(name, tmp_path, previous)
+    if name == "debug":
+        previous = save_bundle(tmp_path / "own", *_parts(new_bundle(config.model.resolve())))
+        config = _small(name, tmp_path, previous)
+    bundle = starting_bundle(config)
+    encoders = Encoders(
+        bundle.image_tokenizer.encode, bundle.mentor.encoder.vision, Processor(bundle.config, bundle.text_tokenizer)
+    )
+    mixture = Mixture(tiny_corpus, config.data.weights, "train", bundle.config.image_size, 0)
+    counts = {"train": config.data.samples, "held_out": config.data.held_out}
+    precompute(tmp_path / "shards", dict.fromkeys(counts, mixture), counts, encoders, origin_of(config, bundle))
+    objective, feed = build(config)
+    trainer = Trainer(config, objective, feed, device="cpu")
+    lines = "\n".join(trainer.describe())
+    assert "warm-up steps: 2" in lines
+    assert "final learning rate: 0 / 0 (muon)" in lines
+    encoder_trained = "stage2" in name or "stage0" in name or name == "debug"
+    assert ("encoder: 0 trained" in lines) == (not encoder_trained)
+    assert not any(name.startswith("encoder.vision") for name in trainer.trainable)
+    loss = float(trainer._update([feed.batch(0)])["loss"])
+    assert loss == pytest.approx(7.62, abs=0.1)  # ln 2048: the output head starts at zero
+
+
+def _parts(bundle: object) -> tuple[object, object, object]:
+    return bundle.mentor, bundle.image_tokenizer, bundle.text_tokenizer  # type: ignore[attr-defined]

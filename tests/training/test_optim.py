@@ -1,0 +1,84 @@
+"""Grouping of parameters, and Muon against torch's own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from mentor.config.run import OptimConfig
+from mentor.training.optim import Group, Muon, Optimizer, default_groups, orthogonalise, scaled
+from tests.training.tiny import TinyModule
+
+
+def test_groups_by_use() -> None:
+    module = nn.ModuleDict(
+        {"table": nn.Embedding(4, 8), "map": nn.Linear(8, 8), "output": nn.Linear(8, 4), "conv": nn.Conv2d(1, 2, 3)}
+    )
+    module.register_parameter("null", nn.Parameter(torch.zeros(3, 8)))
+    groups = {
+        g.kind: set(g.names) for g in default_groups(module, dict(module.named_parameters()), not_hidden=("output",))
+    }
+    assert groups["matrix"] == {"map.weight"}
+    assert groups["decay"] == {"table.weight", "output.weight", "conv.weight", "null"}
+    assert groups["plain"] == {"map.bias", "output.bias", "conv.bias"}
+
+
+def test_vectors_have_no_weight_decay() -> None:
+    module = TinyModule()
+    parameters = dict(module.named_parameters())
+    groups = default_groups(module, parameters)
+    optimizer = Optimizer(OptimConfig(weight_decay=0.1), groups, dict(parameters))
+    before = {name: p.detach().clone() for name, p in parameters.items()}
+    for parameter in parameters.values():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step(1.0)
+    for name, parameter in parameters.items():
+        shrunk = before[name] * (1 - 1e-3 * 0.1)
+        assert torch.allclose(parameter, before[name] if name.endswith("bias") else shrunk, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(16, 48), (48, 16), (32, 32)])
+def test_muon_equals_torch(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    ours = [nn.Parameter(torch.randn(shape)) for _ in range(3)]
+    theirs = [nn.Parameter(p.detach().clone()) for p in ours]
+    mine = Muon([{"params": ours}], lr=0.02, weight_decay=0.1, momentum=0.9)
+    reference = torch.optim.Muon(theirs, lr=0.02, weight_decay=0.1, momentum=0.9, adjust_lr_fn="original")
+    for _ in range(4):
+        for a, b in zip(ours, theirs, strict=True):
+            a.grad = torch.randn(shape)
+            b.grad = a.grad.clone()
+        mine.step()
+        reference.step()
+    for a, b in zip(ours, theirs, strict=True):
+        assert torch.allclose(a, b, atol=2e-3)  # both iterate in bfloat16, in another order of products
+        assert (a - b).norm() < 0.02 * (a - a.mean()).norm()
+
+
+def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
+    torch.manual_seed(0)
+    values = torch.linalg.svdvals(orthogonalise(torch.randn(5, 24, 60)).float())
+    assert 0.6 < values.min() < values.max() < 1.3
+
+
+def test_learning_rate_scales_split_groups() -> None:
+    groups = [Group("matrix", ("a.x.weight", "a.y.weight", "b.weight")), Group("plain", ("a.x.bias",), 0.5)]
+    result = {(g.kind, g.lr_scale): g.names for g in scaled(groups, {"a": 0.1, "a.y": 0.2})}
+    assert result == {
+        ("matrix", 0.1): ("a.x.weight",),
+        ("matrix", 0.2): ("a.y.weight",),
+        ("matrix", 1.0): ("b.weight",),
+        ("plain", 0.05): ("a.x.bias",),
+    }
+    with pytest.raises(ValueError, match=r"optim\.lr_scales: no trained parameter lies under 'c'"):
+        scaled(groups, {"c": 1.0})
+
+
+def test_a_foreign_optimiser_state_is_refused() -> None:
+    module = TinyModule()
+    parameters = dict(module.named_parameters())
+    groups = default_groups(module, parameters)
+    state = Optimizer(OptimConfig(kind="muon"), groups, dict(parameters)).state_dict()
+    with pytest.raises(ValueError, match="optimiser"):
+        Optimizer(OptimConfig(), groups, dict(parameters)).load_state_dict(state)

@@ -1,0 +1,130 @@
+"""The loop: accumulation, freezing, precision, metrics, descriptions, and what happens when the loss breaks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from mentor.training.protocol import Batch
+from mentor.training.trainer import Trainer, pick_device, seed_everything
+from tests.training.tiny import TinyFeed, TinyObjective, tiny_config, tiny_trainer
+
+
+class Slices:
+    """One big batch in unequal parts, or whole."""
+
+    def __init__(self, ends: list[int]) -> None:
+        self.whole, self.ends = TinyFeed(24).batch(0), ends
+
+    def batch(self, index: int) -> Batch:
+        place = index % len(self.ends)
+        start = self.ends[place - 1] if place else 0
+        return {name: value[start : self.ends[place]] for name, value in self.whole.items()}
+
+
+@pytest.mark.parametrize("ends", [[8, 16, 24], [3, 4, 24]])
+def test_accumulated_batches_equal_one_batch(ends: list[int]) -> None:
+    results = []
+    for parts in ([24], ends):
+        config = tiny_config(optim={"accumulate": len(parts)}, precision="fp32")
+        trainer = Trainer(config, TinyObjective(), Slices(parts), device="cpu")
+        for _ in range(3):
+            metrics = trainer._update([trainer.feed.batch(i) for i in range(len(parts))])
+        results.append((float(metrics["loss"]), float(metrics["absolute"]), trainer.weights.masters))
+    assert results[0][0] == pytest.approx(results[1][0], rel=1e-5)
+    assert results[0][1] == pytest.approx(results[1][1], rel=1e-5)
+    for name, master in results[0][2].items():
+        assert torch.allclose(master, results[1][2][name], atol=1e-5), name
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "bf16_pure"])
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_frozen_parts_stay_bit_identical_and_the_rest_moves(tmp_path: Path, precision: str, kind: str) -> None:
+    trainer = tiny_trainer(
+        tiny_config(precision=precision, trainable=["body", "output"], ema=0.5, optim={"kind": kind})
+    )
+    before = {name: tensor.clone() for name, tensor in trainer.weights.full.items()}
+    final = load_file(trainer.run(tmp_path / "run") / "model.safetensors")
+    for name, tensor in before.items():
+        assert torch.equal(tensor, final[name]) == name.startswith("encoder."), name
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16_pure"])
+def test_it_learns(tmp_path: Path, precision: str) -> None:
+    quiet = {"logging": {"every": 0, "evaluate_every": 0}, "checkpointing": {"every": 0}}
+    trainer = tiny_trainer(tiny_config(precision=precision, schedule={"steps": 300}, data={"batch_size": 32}, **quiet))
+    trainer.run(tmp_path / "run")
+    with torch.no_grad():
+        assert trainer.objective.evaluate()["error"] < 0.3  # the target's variance is 2
+
+
+def test_metrics_of_every_kind_are_written(tmp_path: Path) -> None:
+    tiny_trainer(tiny_config(logging={"tensorboard": True})).run(tmp_path / "run")
+    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    train = [record for record in records if record["kind"] == "train"]
+    assert [record["step"] for record in train] == list(range(1, 13))
+    assert {"loss", "absolute", "lr", "gradient_norm", "samples_per_second"} <= train[0].keys()
+    assert train[-1]["lr"] == pytest.approx(1e-3, rel=1e-12)  # floor 0.1 of 1e-2
+    evaluations = [record for record in records if record["kind"] == "eval"]
+    assert [record["step"] for record in evaluations] == [1, 4, 8, 12]
+    assert {record["training"] for record in evaluations} == {0.0}  # eval mode
+    assert list((tmp_path / "run" / "tensorboard").iterdir())
+
+
+def test_the_description_names_what_is_trained() -> None:
+    config = tiny_config(trainable=["output"], optim={"accumulate": 3, "kind": "muon"}, schedule={"warmup": 0.25})
+    text = "\n".join(tiny_trainer(config).describe())
+    assert "encoder: 0 trained, 144 frozen" in text
+    assert "output: 17 trained, 0 frozen" in text
+    assert "effective batch: 24 (8 x 3), samples in all: 288" in text
+    assert "warm-up steps: 3" in text
+    assert "final learning rate: 0.001 / 0.0014 (muon)" in text
+
+
+class Breaking(TinyObjective):
+    def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, float | Tensor]]:
+        loss, metrics = super().loss(batch, step)
+        return loss * (float("nan") if step == 9 else 1.0), metrics
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(tmp_path: Path) -> None:
+    trainer = Trainer(tiny_config(), Breaking(), TinyFeed(8), device="cpu")
+    with pytest.raises(ValueError, match="step 10: the loss is nan"):
+        trainer.run(tmp_path / "run")
+    assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == [
+        "step-00000004",
+        "step-00000008",
+    ]
+    assert not (tmp_path / "run" / "final").exists()
+    state = load_file(tmp_path / "run" / "checkpoints" / "step-00000008" / "weights.safetensors")
+    assert all(bool(tensor.isfinite().all()) for tensor in state.values())
+
+
+def test_worker_processes_give_the_same_weights(tmp_path: Path) -> None:
+    finals = []
+    for workers in (0, 1):
+        config = tiny_config(data={"workers": workers}, optim={"accumulate": 2})
+        finals.append(load_file(tiny_trainer(config).run(tmp_path / str(workers)) / "model.safetensors"))
+    for name, tensor in finals[0].items():
+        assert torch.equal(tensor, finals[1][name]), name
+
+
+def test_random_draws_depend_on_seed_and_step_alone() -> None:
+    seed_everything(1, 5)
+    first = torch.rand(3)
+    torch.rand(100)
+    seed_everything(1, 5)
+    assert torch.equal(first, torch.rand(3))
+    seed_everything(1, 6)
+    assert not torch.equal(first, torch.rand(3))
+
+
+def test_devices() -> None:
+    assert pick_device("cpu").type == "cpu"
+    with pytest.raises(ValueError, match="device 'nonsense' cannot be used"):
+        pick_device("nonsense")

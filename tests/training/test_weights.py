@@ -1,0 +1,76 @@
+"""Freezing, float32 masters and averaging."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mentor.training.weights import Weights, count_parts, freeze
+from tests.training.tiny import TinyModule
+
+
+def test_freezing_is_by_prefix_of_whole_names() -> None:
+    module = TinyModule()
+    assert set(freeze(module, ["body.0", "output"])) == {"body.0.weight", "body.0.bias", "output.weight", "output.bias"}
+    assert count_parts(module) == {"encoder": (0, 144), "body": (544, 528), "output": (17, 0)}
+    assert len(freeze(module, [""])) == 8
+
+
+@pytest.mark.parametrize("name", ["decoder", "out", "body.1"])
+def test_a_part_that_is_not_there(name: str) -> None:
+    with pytest.raises(ValueError, match=f"no parameter lies under '{name}'.*encoder"):
+        freeze(TinyModule(), ["output", name])
+
+
+def test_nothing_to_train() -> None:
+    with pytest.raises(ValueError, match="nothing is trained"):
+        freeze(TinyModule(), [])
+
+
+def test_half_precision_keeps_small_updates_in_the_masters_and_exports_float32() -> None:
+    module = TinyModule()
+    frozen = module.encoder.weight.detach().clone()
+    weights = Weights(module, freeze(module, ["output"]), half=True, ema=0.0)
+    assert module.output.weight.dtype == module.encoder.weight.dtype == torch.bfloat16
+    assert module.seen.dtype == torch.float32
+    start = weights.masters["output.weight"].clone()
+    for step in range(10):
+        weights.masters["output.weight"] += 1e-4 * start  # each is lost in bfloat16
+        weights.after_step(step)
+    assert torch.equal(module.output.weight, weights.masters["output.weight"].bfloat16())
+    weights.finish()
+    assert module.output.weight.dtype == torch.float32
+    assert torch.allclose(module.output.weight, start * 1.001, rtol=1e-5)
+    assert torch.equal(module.encoder.weight, frozen)  # not rounded to bfloat16 and back
+
+
+def test_average_is_the_exponential_mean_and_is_seen_only_inside_the_block() -> None:
+    module = TinyModule()
+    weights = Weights(module, freeze(module, ["output"]), half=False, ema=0.9)
+    expected = module.output.weight.detach().clone()
+    for step in range(200):
+        with torch.no_grad():
+            module.output.weight += 0.01
+        weights.after_step(step)
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * module.output.weight.detach()
+    current = module.output.weight.detach().clone()
+    module.train()
+    with weights.averaged():
+        assert torch.allclose(module.output.weight, expected, atol=1e-5)
+        assert not module.training
+    assert module.training
+    assert torch.equal(module.output.weight, current)
+    weights.finish()
+    assert torch.allclose(module.output.weight, expected, atol=1e-5)
+
+
+def test_state_of_another_module_is_refused() -> None:
+    module = TinyModule()
+    weights = Weights(module, freeze(module, [""]), half=False, ema=0.0)
+    state = {name: tensor.clone() for name, tensor in weights.state_dict().items()}
+    with pytest.raises(ValueError, match=r"one of the two only: weights\.output\.bias"):
+        weights.load_state_dict({name: t for name, t in state.items() if name != "weights.output.bias"})
+    state["weights.output.bias"] = torch.zeros(2)
+    with pytest.raises(ValueError, match=r"weights\.output\.bias has shape \(2,\), not \(1,\)"):
+        weights.load_state_dict(state)
