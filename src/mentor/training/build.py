@@ -91,6 +91,7 @@ def _mentor(config: TrainConfig, sampler: TokenSampler | None) -> tuple[Objectiv
         batch_size=config.data.batch_size,
         sampler=sampler,
         train_counts=train.counts(),
+        card=_card(config),
     )
     feed = MentorFeed(
         train,
@@ -100,3 +101,11 @@ def _mentor(config: TrainConfig, sampler: TokenSampler | None) -> tuple[Objectiv
         seed=config.seed,
     )
     return objective, feed
+
+
+def _card(config: TrainConfig) -> str:
+    samples = config.data.batch_size * config.optim.accumulate * config.schedule.steps
+    return (
+        f"Last trained by `mentor train {config.name}` ({config.schedule.steps:,} steps, {samples:,} samples, "
+        f"seed {config.seed}), which starts from `{config.init.bundle or config.init.image_tokenizer}`."
+    )

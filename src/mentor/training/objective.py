@@ -34,7 +34,7 @@ class MentorObjective(Objective):
     """Mean cross-entropy of all image tokens; a share of the prompts is replaced by the null condition.
 
     ``held_out`` gives the evaluation; ``sampler`` draws the pictures of the sample grids (none without it);
-    ``train_counts`` (task -> samples) is only told.
+    ``train_counts`` (task -> samples) is only told; ``card`` goes into the exported model's card.
     """
 
     module: Mentor
@@ -49,10 +49,12 @@ class MentorObjective(Objective):
         batch_size: int = 64,
         sampler: TokenSampler | None = None,
         train_counts: dict[str, int] | None = None,
+        card: str | None = None,
     ) -> None:
         self.module, self.bundle, self.processor = bundle.mentor, bundle, processor
         self.config, self.batch_size, self.sampler = config, batch_size, sampler
         self.train_counts = train_counts or {}
+        self.card = card
         self.rows = [held_out[i] for i in range(min(config.evaluation_samples, len(held_out)))]
 
     def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, float | Tensor]]:
@@ -111,7 +113,7 @@ class MentorObjective(Objective):
 
     def export(self, folder: Path) -> None:
         """Writes the whole model as a bundle that ``MentorPipeline.from_pretrained`` loads."""
-        save_bundle(folder, self.module, self.bundle.image_tokenizer, self.bundle.text_tokenizer)
+        save_bundle(folder, self.module, self.bundle.image_tokenizer, self.bundle.text_tokenizer, card=self.card)
 
     def _held_out_losses(self, rows: Sequence[Row], *, dropped: bool) -> Tensor:
         """float32 [rows, L] on the CPU."""

@@ -1,0 +1,137 @@
+"""The pictures that are judged: generated once, kept as files named after everything they depend on, found again later."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from PIL import Image
+
+import mentor
+from mentor.data.images import load_image
+from mentor.evaluation.pixels import to_pixels
+from mentor.generation.settings import GenerationSettings
+from mentor.prompt import Prompt
+
+if TYPE_CHECKING:
+    from mentor.generation.pipeline import MentorPipeline
+
+RECODE_BATCH = 32
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what is being made, how many are done, how many in all)."""
+
+
+class Painter(Protocol):
+    """What evaluation asks of a model."""
+
+    name: str
+    size: int
+    """Side of its pictures in pixels."""
+    fingerprint: str
+    """Changes whenever the same prompt and seed may give another picture: weights, settings, code version."""
+
+    def __call__(self, prompts: Sequence[Prompt], seeds: Sequence[int]) -> list[Image.Image]:
+        """One picture for each prompt, drawn with its own seed; any number of prompts."""
+
+
+class PipelinePainter:
+    """A ``MentorPipeline`` with fixed sampling settings as a ``Painter``."""
+
+    def __init__(self, pipeline: MentorPipeline, name: str, settings: GenerationSettings) -> None:
+        self.pipeline, self.name, self.settings = pipeline, name, settings
+        self.size = pipeline.config.image_size
+        digest = hashlib.sha256(
+            repr((mentor.__version__, sorted(asdict(settings).items()), str(pipeline.dtype))).encode()
+        )
+        for module in (pipeline.mentor, pipeline.image_tokenizer):
+            for key, tensor in sorted(module.state_dict().items()):
+                digest.update(key.encode())
+                digest.update(tensor.detach().cpu().float().numpy().tobytes())
+        self.fingerprint = digest.hexdigest()
+
+    def __call__(self, prompts: Sequence[Prompt], seeds: Sequence[int]) -> list[Image.Image]:
+        condition = self.pipeline.encode(prompts)
+        return self.pipeline.decode(self.pipeline.generate(condition, seeds, self.settings))
+
+    @torch.inference_mode()
+    def recode(self, pictures: Sequence[Image.Image]) -> list[Image.Image]:
+        """Pictures of ``size`` pixels through the image tokenizer and back: the best that its codes can show."""
+        made: list[Image.Image] = []
+        for start in range(0, len(pictures), RECODE_BATCH):
+            pixels = to_pixels(pictures[start : start + RECODE_BATCH]).to(self.pipeline.device, self.pipeline.dtype)
+            made += self.pipeline.decode(self.pipeline.image_tokenizer.encode(pixels))
+        return made
+
+
+@dataclass(frozen=True)
+class AnswerStore:
+    """Pictures under ``folder``/images, each named by a hash of the model, the settings, the prompt and the seed."""
+
+    folder: Path
+    batch_size: int = 16
+
+    def pictures(
+        self,
+        painter: Painter,
+        prompts: Sequence[Prompt],
+        seeds: Sequence[int],
+        *,
+        what: str = "pictures",
+        progress: Progress | None = None,
+    ) -> list[Image.Image]:
+        """One picture for each prompt; those that lie in the folder already are read, not made again.
+
+        Raises ``ValueError`` for a batch size below 1 and ``OSError`` when the folder cannot be written.
+        """
+        if self.batch_size < 1:
+            raise ValueError(f"batch size: expected 1 or more, got {self.batch_size}")
+        paths = [
+            self.folder / "images" / f"{_key(painter, prompt, seed)}.png"
+            for prompt, seed in zip(prompts, seeds, strict=True)
+        ]
+        missing = [number for number, path in enumerate(paths) if not path.is_file()]
+        done = len(paths) - len(missing)
+        for start in range(0, len(missing), self.batch_size):
+            part = missing[start : start + self.batch_size]
+            made = painter([prompts[number] for number in part], [seeds[number] for number in part])
+            for number, picture in zip(part, made, strict=True):
+                _save(picture, paths[number])
+            done += len(part)
+            if progress is not None:
+                progress(what, done, len(paths))
+        return [load_image(path) for path in paths]
+
+
+def check_folder(folder: Path) -> None:
+    """Make the folder with its images/, and find out now whether it can be written; ``ValueError`` if it cannot."""
+    try:
+        (folder / "images").mkdir(parents=True, exist_ok=True)
+        probe = folder / f".writable-{os.getpid()}"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from error
+
+
+def _key(painter: Painter, prompt: Prompt, seed: int) -> str:
+    images = [
+        hashlib.sha256(repr(image.size).encode() + image.convert("RGB").tobytes()).hexdigest()
+        for image in prompt.images
+    ]
+    return hashlib.sha256(json.dumps([painter.fingerprint, prompt.text, images, seed]).encode()).hexdigest()[:24]
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        picture.save(temporary, format="PNG")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,93 @@
+"""How well the image tokenizer gives held-out pictures back: PSNR, SSIM, ST-LPIPS and the codes it uses.
+
+B batch, R picture side in pixels, V codebook size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mentor.data.corpus import Corpus
+from mentor.data.reconstruction import held_out_pictures
+from mentor.evaluation.pixels import to_pixels
+from mentor.models.image_tokenizer import ImageTokenizer
+from mentor.models.perceptual import STLPIPS
+
+SIZES = (64, 96, 128)
+_CHUNK = 32
+
+
+@torch.inference_mode()
+def evaluate_tokenizer(
+    tokenizer: ImageTokenizer, corpus: Corpus, *, sizes: Sequence[int] = SIZES, count: int = 256, seed: int = 0
+) -> dict[str, dict[str, float]]:
+    """Scores on ``count`` held-out scenes, for each size: {"128": {"psnr": ..., "psnr_plain": ..., "ssim": ..., ...}}.
+
+    PSNR (dB, pixels in [0, 1]) is the mean of the pictures' PSNRs; ``_plain`` and ``_photo`` split it by background and are
+    missing when there is no such picture. ``codes_used`` is the share of the codebook that occurs, ``perplexity`` the
+    exponential of the codes' entropy. Raises ValueError for a size that the tokenizer's grid does not divide.
+    """
+    perceptual = STLPIPS().to(_device(tokenizer))
+    return {str(size): _scores(tokenizer, corpus, perceptual, size, count, seed) for size in sizes}
+
+
+def _scores(
+    tokenizer: ImageTokenizer, corpus: Corpus, perceptual: STLPIPS, size: int, count: int, seed: int
+) -> dict[str, float]:
+    pictures = held_out_pictures(corpus, count=count, seed=seed, size=size)
+    wanted = to_pixels([picture.image for picture in pictures])
+    photo = np.array([picture.photo for picture in pictures])
+    codes, decoded, distance = [], [], []
+    for chunk in wanted.split(_CHUNK):
+        pixels = chunk.to(_device(tokenizer))
+        codes.append(tokenizer.encode(pixels))
+        given = tokenizer.decode(codes[-1])
+        decoded.append(given.cpu())
+        distance.append(perceptual(given, pixels).cpu())
+    given = torch.cat(decoded)
+    quality = psnr(given, wanted)
+    counts = torch.bincount(torch.cat(codes).flatten().cpu(), minlength=tokenizer.config.codebook_size).double()
+    share = counts[counts > 0] / counts.sum()
+    scores = {"psnr": float(quality.mean())}
+    scores |= {
+        f"psnr_{name}": float(quality[which].mean())
+        for name, which in (("plain", ~photo), ("photo", photo))
+        if which.any()
+    }
+    return scores | {
+        "ssim": ssim(given, wanted),
+        "st_lpips": float(torch.cat(distance).mean()),
+        "codes_used": float((counts > 0).double().mean()),
+        "perplexity": float((-(share * share.log()).sum()).exp()),
+    }
+
+
+def psnr(given: Tensor, wanted: Tensor) -> NDArray[np.float64]:
+    """Peak signal-to-noise ratio in dB of each pair, [B, 3, R, R] in [-1, 1] twice -> float64 [B]; equal pictures give 120."""
+    if given.shape != wanted.shape:
+        raise ValueError(f"expected two batches of one shape, got {tuple(given.shape)} and {tuple(wanted.shape)}")
+    squared = ((given.double() - wanted.double()) / 2).square().mean(dim=(1, 2, 3))
+    return (-10 * squared.clamp_min(1e-12).log10()).cpu().numpy()
+
+
+def ssim(given: Tensor, wanted: Tensor) -> float:
+    """Mean structural similarity (Wang et al. 2004: Gaussian window, sigma 1.5) of pictures [B, 3, R, R] in [-1, 1]."""
+    from skimage.metrics import structural_similarity
+
+    pairs = zip(given.cpu().numpy(), wanted.cpu().numpy(), strict=True)
+    scores = [
+        structural_similarity(
+            one, two, channel_axis=0, data_range=2.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        )
+        for one, two in pairs
+    ]
+    return float(np.mean(scores))
+
+
+def _device(tokenizer: ImageTokenizer) -> torch.device:
+    return tokenizer.quantize.embedding.weight.device
