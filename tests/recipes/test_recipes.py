@@ -89,7 +89,8 @@ def test_a_recipe_builds_its_model(name: str, tmp_path: Path, previous: Path, ti
     trainer = Trainer(config, objective, feed, device="cpu")
     lines = "\n".join(trainer.describe())
     assert "warm-up steps: 2" in lines
-    assert "final learning rate: 0 / 0 (muon)" in lines
+    final = [f"{rate * config.schedule.floor:.3g}" for rate in (config.optim.lr, config.optim.muon_lr)]
+    assert f"final learning rate: {final[0]} / {final[1]} (muon)" in lines
     encoder_trained = "stage2" in name or "stage0" in name or name == "debug"
     assert ("encoder: 0 trained" in lines) == (not encoder_trained)
     assert not any(name.startswith("encoder.vision") for name in trainer.trainable)
