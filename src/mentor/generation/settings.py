@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class GenerationSettings:
     """Sampling settings of one call. Raises ``ValueError`` for a number outside its range."""
 
-    cfg_scale: float = 2.0
+    cfg_scale: float = 1.5
     """Strength of classifier-free guidance (paper 2.3): 1 turns it off, larger follows the prompt more closely."""
     temperature: float = 1.0
     """Divides the logits: below 1 safer, above 1 wilder; 0 always takes the likeliest token."""
