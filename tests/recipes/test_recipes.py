@@ -95,7 +95,9 @@ def test_a_recipe_builds_its_model(name: str, tmp_path: Path, previous: Path, ti
     assert ("encoder: 0 trained" in lines) == (not encoder_trained)
     assert not any(name.startswith("encoder.vision") for name in trainer.trainable)
     loss = float(trainer._update([feed.batch(0)])["loss"])
-    assert loss == pytest.approx(7.67, abs=0.2)  # ln 2048 and half the variance of the first logits, over 128 tokens or more
+    assert loss == pytest.approx(
+        7.67, abs=0.2
+    )  # ln 2048 and half the variance of the first logits, over 128 tokens or more
 
 
 def _parts(bundle: object) -> tuple[object, object, object]:
