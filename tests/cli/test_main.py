@@ -67,7 +67,7 @@ def test_a_missing_extra_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
     done = run("train")
     assert done.status == 2
     assert done.err == (
-        "mentor train: error: needs tensorboard_of_another_world; install it with: pip install 'mentor[train]'\n"
+        "mentor train: error: needs tensorboard_of_another_world, of the extra 'train': in a clone, pip install -e '.[train]'\n"
     )
 
 
