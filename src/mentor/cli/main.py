@@ -58,7 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         extra = COMMANDS[named].extra if named in COMMANDS else ""
         if not extra or (error.name or "").partition(".")[0] == "mentor":
             raise
-        return report(named, ValueError(f"needs {error.name}, of the extra '{extra}': in a clone, pip install -e '.[{extra}]'"))
+        return report(
+            named, ValueError(f"needs {error.name}, of the extra '{extra}': in a clone, pip install -e '.[{extra}]'")
+        )
     except (ValueError, OSError) as error:
         return report(named, error)
     except KeyboardInterrupt:
