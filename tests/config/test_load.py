@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mentor.config.load import differences, from_dict, load_yaml, merge, to_dict, with_overrides
-from mentor.config.model import PRESETS, MentorConfig
+from mentor.config.model import MentorConfig
+from mentor.config.presets import PRESETS
 from mentor.config.run import TrainConfig
 
 

@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mentor.config.model import PRESETS, ImageTokenizerConfig
+from mentor.config.model import ImageTokenizerConfig
+from mentor.config.presets import PRESETS
 from mentor.models.autoencoder_llamagen import LlamaGenEncoder
 from mentor.models.autoencoder_patchify import ResidualBlock
 from mentor.models.image_tokenizer import ImageTokenizer

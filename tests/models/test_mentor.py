@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from mentor.config.model import PRESETS
+from mentor.config.presets import PRESETS
 from mentor.models.mentor import Mentor
 from tests.generation.tiny_bundle import CONFIG, tiny_bundle
 

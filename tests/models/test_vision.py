@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 import torch
 
-from mentor.config.model import PRESETS, VisionConfig
+from mentor.config.model import VisionConfig
+from mentor.config.presets import PRESETS
 from mentor.models.vision import build_vision_tower
 
 EFFICIENTNET = VisionConfig("efficientnet_lite0", image_size=64, layers=(3, 5), width=384 + 160, tokens_per_image=16)

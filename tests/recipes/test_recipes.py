@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mentor.checkpoint.store import new_bundle, save_bundle
-from mentor.config.model import PRESETS
+from mentor.config.presets import PRESETS
 from mentor.config.recipes import find_recipe, load_recipe, recipe_header, recipe_names
 from mentor.config.run import TrainConfig
 from mentor.data.mixture import Mixture

@@ -1,4 +1,4 @@
-"""What a MENTOR model is made of: one frozen dataclass for each box of the paper's figure 3, and the named presets.
+"""What a MENTOR model is made of: one frozen dataclass for each box of the paper's figure 3.
 
 Nothing here imports torch, so that reading a configuration costs nothing.
 """
@@ -56,12 +56,27 @@ class LanguageConfig:
 
 @dataclass(frozen=True)
 class ConnectorConfig:
-    """Projects visual tokens into the language encoder's embedding space (paper 2.2)."""
+    """Projects visual tokens into the language encoder's embedding space (paper 2.2).
 
-    kind: Literal["mlp"] = "mlp"
+    ``mlp``: token by token. ``query_former``: ``queries`` learned queries, which read the image's tokens and a text that says
+    what to look for, stand for the image (BLIP-2, InstructBLIP).
+    """
+
+    kind: Literal["mlp", "query_former"] = "mlp"
     hidden: int = 0
-    """Width between the two layers; 0 means the language encoder's width."""
-    activation: Literal["gelu", "silu"] = "gelu"
+    """MLP: width between the two layers; 0 means the language encoder's width. Query-Former: its own width."""
+    activation: Literal["gelu", "gelu_new", "silu"] = "gelu"
+    # query_former
+    queries: int = 0
+    """Tokens that an image becomes."""
+    num_layers: int = 0
+    num_heads: int = 0
+    mlp_width: int = 0
+    vocab_size: int = 0
+    """Of the Query-Former's own text tokenizer (BERT's)."""
+    cross_attention_every: int = 2
+    """Every this many layers, beginning with the first, read the image."""
+    max_positions: int = 512
 
 
 @dataclass(frozen=True)
@@ -131,41 +146,32 @@ class MentorConfig:
     """A whole model: the boxes of the paper's figure 3, left to right."""
 
     name: str
-    vision: VisionConfig
     language: LanguageConfig
-    connector: ConnectorConfig
     projector: ProjectorConfig
     decoder: DecoderConfig
     image_tokenizer: ImageTokenizerConfig
     context: int
     """The most condition tokens (text and visual) in one prompt; also the rows of the null condition."""
+    vision: VisionConfig | None = None
+    """None: the model reads text only (stock LlamaGen), and has no connector either."""
+    connector: ConnectorConfig | None = None
+    null_condition: Literal["learned", "frozen"] = "learned"
+    """``learned``: a parameter (paper 2.3). ``frozen``: a buffer that no optimiser sees (the released code)."""
+    encoder_dtype: Literal["float32", "bfloat16"] = "float32"
+    """What the multimodal encoder is kept and run in unless a caller asks for another type; the rest is kept in float32."""
+
+    def __post_init__(self) -> None:
+        if (self.vision is None) != (self.connector is None):
+            raise ValueError("vision and connector go together: give both, or neither for a model that reads text only")
+
+    @property
+    def tokens_per_image(self) -> int:
+        """Condition tokens that a reference image takes; 0 where the model reads text only."""
+        if self.vision is None or self.connector is None:
+            return 0
+        return self.connector.queries if self.connector.kind == "query_former" else self.vision.tokens_per_image
 
     @property
     def image_size(self) -> int:
         """Side of a generated picture in pixels."""
         return self.decoder.grid * self.image_tokenizer.downsample
-
-
-_MINILM = LanguageConfig(
-    kind="bert", width=384, num_layers=3, num_heads=12, mlp_width=1536, vocab_size=30522, image_token_id=1
-)
-_PATCHIFY = ImageTokenizerConfig(backbone="patchify", downsample=8, codebook_size=2048)
-
-
-def _mini(name: str, *, width: int, num_layers: int, num_heads: int, grid: int) -> MentorConfig:
-    return MentorConfig(
-        name=name,
-        vision=VisionConfig(kind="efficientnet_lite0", image_size=64, layers=(1, 11), width=1136, tokens_per_image=16),
-        language=_MINILM,
-        connector=ConnectorConfig(hidden=768),
-        projector=ProjectorConfig(),
-        decoder=DecoderConfig(width=width, num_layers=num_layers, num_heads=num_heads, vocab_size=2048, grid=grid),
-        image_tokenizer=_PATCHIFY,
-        context=128,
-    )
-
-
-PRESETS: dict[str, MentorConfig] = {
-    "mini-64": _mini("mini-64", width=256, num_layers=8, num_heads=4, grid=8),
-    "mini-128": _mini("mini-128", width=256, num_layers=8, num_heads=4, grid=16),
-}

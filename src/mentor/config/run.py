@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mentor.config.load import from_dict, merge, to_dict
-from mentor.config.model import PRESETS, MentorConfig
+from mentor.config.model import MentorConfig
+from mentor.config.presets import PRESETS
 
 
 @dataclass(frozen=True)

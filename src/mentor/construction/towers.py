@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 from mentor.checkpoint.tensors import write_tensors
-from mentor.config.model import PRESETS, LanguageConfig, MentorConfig
+from mentor.config.model import LanguageConfig, MentorConfig
+from mentor.config.presets import PRESETS
 from mentor.models.efficientnet_lite import BLOCK_SHAPES, fold_batch_norm
 from mentor.prompt import IMAGE_PLACEHOLDER
 

@@ -1,0 +1,125 @@
+"""The named models: the two sizes of the mini, the paper's 2.31B model in its variants, and stock LlamaGen.
+
+Where the paper and the released code disagree, ``as_released``, ``paper`` and ``fixed`` are the three answers; each is the
+same model with other values (docs/reproducing.md has the table).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mentor.config.model import (
+    ConnectorConfig,
+    DecoderConfig,
+    ImageTokenizerConfig,
+    LanguageConfig,
+    MentorConfig,
+    ProjectorConfig,
+    VisionConfig,
+)
+
+_MINILM = LanguageConfig(
+    kind="bert", width=384, num_layers=3, num_heads=12, mlp_width=1536, vocab_size=30522, image_token_id=1
+)
+_PATCHIFY = ImageTokenizerConfig(backbone="patchify", downsample=8, codebook_size=2048)
+
+
+def _mini(name: str, *, width: int, num_layers: int, num_heads: int, grid: int) -> MentorConfig:
+    return MentorConfig(
+        name=name,
+        vision=VisionConfig(kind="efficientnet_lite0", image_size=64, layers=(1, 11), width=1136, tokens_per_image=16),
+        language=_MINILM,
+        connector=ConnectorConfig(hidden=768),
+        projector=ProjectorConfig(),
+        decoder=DecoderConfig(width=width, num_layers=num_layers, num_heads=num_heads, vocab_size=2048, grid=grid),
+        image_tokenizer=_PATCHIFY,
+        context=128,
+    )
+
+
+CLIP_L14 = VisionConfig(
+    kind="clip",
+    image_size=224,
+    layers=(-2,),
+    width=1024,
+    tokens_per_image=256,
+    mean=(0.48145466, 0.4578275, 0.40821073),
+    std=(0.26862954, 0.26130258, 0.27577711),
+    fit="crop",
+    hidden_size=1024,
+    num_layers=24,
+    num_heads=16,
+    mlp_width=4096,
+    patch_size=14,
+)
+FLAN_T5_XL = LanguageConfig(
+    kind="t5",
+    width=2048,
+    num_layers=24,
+    num_heads=32,
+    mlp_width=5120,
+    vocab_size=32128,
+    image_token_id=32100,
+    head_width=64,
+    dropout=0.1,
+)
+LLAMAGEN_XL = DecoderConfig(
+    width=1280,
+    num_layers=36,
+    num_heads=20,
+    vocab_size=16384,
+    grid=32,
+    token_dropout=0.1,
+    residual_dropout=0.1,
+    mlp_dropout=0.1,
+)
+VQ_16 = ImageTokenizerConfig(backbone="llamagen", downsample=16, codebook_size=16384)
+VQ_8 = replace(VQ_16, downsample=8, channel_multipliers=(1, 2, 2, 4))
+QUERY_FORMER = ConnectorConfig(
+    kind="query_former", hidden=768, queries=32, num_layers=12, num_heads=12, mlp_width=3072, vocab_size=30523
+)
+
+AS_RELEASED = MentorConfig(
+    name="xl",
+    vision=CLIP_L14,
+    language=FLAN_T5_XL,
+    connector=ConnectorConfig(),
+    projector=ProjectorConfig(),
+    decoder=LLAMAGEN_XL,
+    image_tokenizer=VQ_16,
+    context=512,
+    null_condition="frozen",
+    encoder_dtype="bfloat16",
+)
+FIXED = replace(
+    AS_RELEASED,
+    name="xl-fixed",
+    language=replace(
+        FLAN_T5_XL, activation="gelu_new"
+    ),  # what FLAN-T5 was trained with; the released code takes erf GELU
+    null_condition="learned",
+    encoder_dtype="float32",
+)
+PAPER = replace(FIXED, name="xl-paper", projector=ProjectorConfig(hidden=4096, activation="silu"))
+
+PRESETS: dict[str, MentorConfig] = {
+    config.name: config
+    for config in (
+        _mini("mini-64", width=256, num_layers=8, num_heads=4, grid=8),
+        _mini("mini-128", width=256, num_layers=8, num_heads=4, grid=16),
+        AS_RELEASED,
+        FIXED,
+        PAPER,
+        replace(FIXED, name="xl-multi-image", context=1280),
+        replace(FIXED, name="xl-query-former", connector=QUERY_FORMER),
+        replace(
+            AS_RELEASED,
+            name="llamagen-xl",
+            vision=None,
+            connector=None,
+            decoder=replace(LLAMAGEN_XL, prefix_rope="zero"),
+            context=120,
+            null_condition="learned",
+        ),
+    )
+}
