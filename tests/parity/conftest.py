@@ -1,51 +1,27 @@
-"""Golden numbers: inputs, weights and outputs of the reference implementations, stored as small fixtures."""
+"""Makes one test of every fixture and one of every number in it."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
 import pytest
-from safetensors.torch import load_file
-from torch import Tensor
 
-GOLDEN_DIR = Path(os.environ.get("MENTOR_GOLDEN_DIR", Path(__file__).parent / "golden"))
+from tests.parity.fixtures import GOLDEN_DIR, Checks, fixture_names, load_golden
 
 
-@dataclass(frozen=True)
-class Golden:
-    """One fixture: ``meta`` (its json), ``weights`` (reference parameter names) and ``io`` (inputs and outputs)."""
-
-    meta: dict[str, Any]
-    weights: dict[str, Tensor]
-    io: dict[str, Tensor]
-
-    @property
-    def tolerance(self) -> dict[str, float]:
-        return {"rtol": 0.0, **self.meta["tol"]}
+def pytest_configure() -> None:
+    fixture_names()  # a wrong MENTOR_GOLDEN_DIR ends the run with one line
 
 
-def load_golden(name: str) -> Golden:
-    meta = json.loads((GOLDEN_DIR / f"{name}.json").read_text(encoding="utf-8"))
-    weights: dict[str, Tensor] = {}
-    for file in meta.get("weights", []):
-        weights.update(load_file(GOLDEN_DIR / file))
-    io = load_file(GOLDEN_DIR / meta["io"]) if "io" in meta else {}
-    return Golden(meta, weights, io)
-
-
-@pytest.fixture(scope="session")
-def golden() -> Callable[[str], Golden]:
-    """Loads a fixture by name, once a session."""
-    loaded: dict[str, Golden] = {}
-
-    def load(name: str) -> Golden:
-        if name not in loaded:
-            loaded[name] = load_golden(name)
-        return loaded[name]
-
-    return load
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    checks: Checks | None = getattr(metafunc.module, "checks", None)
+    if checks is None or "golden" not in metafunc.fixturenames:
+        return
+    fixtures = [load_golden(name) for name in fixture_names(checks.kind)]
+    if not fixtures:
+        missing = pytest.mark.skip(reason=f"{GOLDEN_DIR} has no {checks.kind}*.json")
+        names = ["golden", *(["entry"] if "entry" in metafunc.fixturenames else [])]
+        metafunc.parametrize(names, [pytest.param(*[None] * len(names), marks=missing)], ids=[checks.kind])
+    elif "entry" in metafunc.fixturenames:
+        pairs = [(golden, entry) for golden in fixtures for entry in checks.to_check(golden)]
+        metafunc.parametrize(("golden", "entry"), pairs, ids=[f"{golden.name}-{entry}" for golden, entry in pairs])
+    else:
+        metafunc.parametrize("golden", fixtures, ids=[golden.name for golden in fixtures])

@@ -2,142 +2,139 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from mentor.config.model import ConnectorConfig, DecoderConfig, ImageTokenizerConfig, MentorConfig, ProjectorConfig
-from mentor.generation.decode import generate_tokens
-from mentor.models.image_tokenizer import ImageTokenizer
-from mentor.models.mentor import Mentor
-from tests.parity.released import ENCODER, encoder_weights, language_config, vision_config
+from mentor.config.presets import PRESETS
+from tests.parity import decoding
+from tests.parity.fixtures import GOLDEN_DIR, Checks, Golden, fixture_names, load_golden
+from tests.parity.models import image_tokenizer, language_config, mentor, ours, vision_config
+
+checks = Checks(
+    "end_to_end",
+    given=(r"in\.cond_idx", r"in\.cond_idx_mask", r"in\.pixel_values", r"in\.img_mask", r"in\.targets", r"in\.valid"),
+)
 
 
-@dataclass
-class Case:
-    mentor: Mentor
-    io: dict[str, Tensor]
-    meta: dict
-    features: Tensor
-
-    def condition(self) -> tuple[Tensor, Tensor]:
-        return self.mentor.condition(self.io["in.cond_idx"], self.io["in.cond_idx_mask"].bool(), self.features)
+def test_entry(golden, entry, record_property):
+    checks.verify(golden, entry, record_property)
 
 
-@pytest.fixture(scope="module")
-def case(golden) -> Case:
-    loaded = golden("end_to_end")
-    meta, reference = loaded.meta, loaded.meta["config"]
-    config = MentorConfig(
-        name="reference",
-        vision=vision_config(meta),
-        language=language_config(meta, meta["t5_config"]["dense_act_fn"]),
-        connector=ConnectorConfig(),
-        projector=ProjectorConfig(),
-        decoder=DecoderConfig(
-            width=reference["dim"],
-            num_layers=reference["n_layer"],
-            num_heads=reference["n_head"],
-            vocab_size=reference["vocab_size"],
-            grid=reference["latent_size"],
-            mlp_width=loaded.weights["layers.0.feed_forward.w1.weight"].shape[0],
-        ),
-        image_tokenizer=ImageTokenizerConfig(backbone="llamagen", downsample=8, codebook_size=64),
-        context=reference["cls_token_num"],
-    )
-    mentor = Mentor(config).eval()
-    mentor.load_state_dict(
-        {f"encoder.{k}": v for k, v in encoder_weights(loaded.weights).items()} | rest(loaded.weights)
-    )
-    io = loaded.io
-    return Case(mentor, io, meta, mentor.encoder.encode_images(io["in.pixel_values"][io["in.img_mask"]]))
+def test_what_the_json_says(golden):
+    assert {name: list(value.shape) for name, value in golden.weights.items()} == golden.meta["state_dict_keys"]
+    config, meta, released = mentor(golden).config, golden.meta, PRESETS["xl"]
+    vision = replace(vision_config(meta), mean=released.vision.mean, std=released.vision.std)
+    language = replace(language_config(meta, meta["t5_config"]["dense_act_fn"]), dropout=released.language.dropout)
+    assert (config.vision, config.language) == (vision, language)
+    assert config.decoder.grid == meta["config"]["latent_size"]
+    assert len(golden.io["in.cond_idx"]) == len(golden.meta["samples"])
 
 
-def rest(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {ours(name): value for name, value in weights.items() if not name.startswith("multimodal_encoder.")}
+def test_how_clear_each_greedy_choice_was(golden):
+    for name, settings in golden.meta["greedy"].items():
+        margin = decoding.smallest_margin(mentor(golden), *condition(golden), golden.io[f"out.greedy.{name}"], settings)
+        stated = settings["min_top2_logit_gap"]
+        assert margin == pytest.approx(stated, abs=golden.tolerance()["atol"] * settings["cfg_scale"]), name
 
 
-def ours(name: str) -> str:
-    if name == "cls_embedding.uncond_embedding":
-        return "null_condition"
-    for theirs, prefix in ENCODER.items():
-        if name.startswith(theirs):
-            return f"encoder.{prefix}{name.removeprefix(theirs)}"
-    # The word embeddings are one tensor that the reference lists under two names.
-    name = name.replace("multimodal_encoder.language_model.shared.", "encoder.language.model.embed_tokens.")
-    if name.startswith("encoder."):
-        return name
-    return name.replace("cls_embedding.cap_proj", "projector") if name.startswith("cls_") else f"decoder.{name}"
+def test_what_is_frozen_has_no_gradient(golden):
+    found = gradients(golden)
+    assert all(found[name] is None for name in ours(dict.fromkeys(golden.meta["params_without_grad"])))
+    assert all(found[name] is not None for name in ours(dict.fromkeys(golden.meta["grad_norm_names"])))
 
 
-def test_condition(case):
-    ids, mask = case.io["in.cond_idx"], case.io["in.cond_idx_mask"].bool()
-    with torch.no_grad():
-        right = case.mentor.encoder(ids, mask, case.features)
-        left, left_mask = case.condition()
-    expected, tolerance = case.io["out.embeddings_right_padded"], case.meta["tol"]
-    torch.testing.assert_close(right * mask[..., None], expected * mask[..., None], **tolerance)
-    torch.testing.assert_close(left, case.io["out.cond_left_padded"], **tolerance)
-    assert torch.equal(left_mask, case.io["out.emb_masks_left"].bool())
+@checks.entry(r"in\.idx")
+def read_tokens(golden: Golden) -> Tensor:
+    return golden.io["in.targets"][:, :-1]
 
 
-def test_logits_loss_and_gradients(case):
-    io, mentor = case.io, case.mentor
-    mentor.zero_grad()
-    drop = torch.zeros(len(io["in.targets"]), dtype=torch.bool)
-    logits = mentor(io["in.cond_idx"], io["in.cond_idx_mask"].bool(), case.features, io["in.targets"], drop)
-    torch.testing.assert_close(logits, io["out.train_logits"], **case.meta["tol"])
-    each = F.cross_entropy(logits.transpose(1, 2), io["in.targets"], reduction="none")
-    valid = io["in.valid"].view(-1, 1).expand_as(each)
-    loss = (each * valid).sum() / valid.sum().clamp(min=1)
-    torch.testing.assert_close(loss, io["out.train_loss"], **case.meta["tol"])
-
-    loss.backward()
-    gradients = {name: parameter.grad for name, parameter in mentor.named_parameters()}
-    norms = torch.stack([gradients[ours(name)].norm() for name in case.meta["grad_norm_names"]])
-    torch.testing.assert_close(norms, io["out.grad_norm_each"], atol=2e-4, rtol=1e-3)
-    name = "multimodal_encoder.language_projection.0.weight"
-    torch.testing.assert_close(gradients[ours(name)], io[f"out.grad.{name}"], atol=2e-4, rtol=1e-3)
-    assert all(gradients[ours(name)] is None for name in case.meta["params_without_grad"])
+def prompt(golden: Golden) -> tuple[Tensor, Tensor, Tensor]:
+    """Ids int64 [B, S], mask bool [B, S] and the images' features [M, P, Dv]."""
+    io = golden.io
+    features = mentor(golden).encoder.encode_images(io["in.pixel_values"][io["in.img_mask"]])
+    return io["in.cond_idx"], io["in.cond_idx_mask"].bool(), features
 
 
-def test_greedy_images(case, golden):
-    with torch.no_grad():
-        states, mask = case.condition()
-    made = {}
-    for name, settings in case.meta["greedy"].items():
-        made[name] = generate_tokens(
-            case.mentor,
-            states,
-            mask,
-            cfg_scale=settings["cfg_scale"],
-            cfg_interval=settings["cfg_interval"],
-            temperature=0.0,
-            top_k=0,
-            top_p=1.0,
-            generators=[torch.Generator()] * len(mask),
-        )
-        assert torch.equal(made[name], case.io[f"out.greedy.{name}"]), name
+@cache
+@torch.no_grad()
+def condition(golden: Golden) -> tuple[Tensor, Tensor]:
+    return mentor(golden).condition(*prompt(golden))
 
-    tokenizer = golden("vq16_like")
-    values = tokenizer.meta["config"]
-    vqgan = ImageTokenizer(
-        ImageTokenizerConfig(
-            backbone="llamagen",
-            downsample=values["downsample"],
-            codebook_size=values["codebook_size"],
-            code_width=values["codebook_embed_dim"],
-            channels=values["ch"],
-            channel_multipliers=tuple(values["encoder_ch_mult"]),
-            blocks_per_level=values["num_res_blocks"],
-            latent_channels=values["z_channels"],
-        )
-    ).eval()
-    vqgan.load_state_dict(
-        {name: value for name, value in tokenizer.weights.items() if not name.endswith("codebook_used")}
-    )
-    pixels = vqgan.decode(made["cfg3_all"])
-    torch.testing.assert_close(pixels, case.io["out.pixels_raw"].clamp(-1, 1), **case.meta["tol"])
+
+@checks.entry(r"out\.embeddings_right_padded")
+def states(golden: Golden) -> Tensor:
+    return mentor(golden).encoder(*prompt(golden))
+
+
+@checks.entry(r"out\.cond_left_padded")
+def padded_condition(golden: Golden) -> Tensor:
+    return condition(golden)[0]
+
+
+@checks.entry(r"out\.emb_masks_left")
+def padded_mask(golden: Golden) -> Tensor:
+    return condition(golden)[1]
+
+
+@checks.entry(r"out\.train_logits")
+@cache
+def logits(golden: Golden) -> Tensor:
+    targets = golden.io["in.targets"]
+    return mentor(golden)(*prompt(golden), targets, torch.zeros(len(targets), dtype=torch.bool))
+
+
+@checks.entry(r"out\.train_loss")
+def training_loss(golden: Golden) -> Tensor:
+    return decoding.loss(logits(golden), golden.io["in.targets"], golden.io["in.valid"])
+
+
+@cache
+def gradients(golden: Golden) -> dict[str, Tensor | None]:
+    return decoding.gradients(mentor(golden), training_loss(golden))
+
+
+@checks.entry(r"out\.grad\.(.+)")
+def gradient(golden: Golden, name: str) -> Tensor:
+    (own_name,) = ours({name: None})
+    return gradients(golden)[own_name]
+
+
+@checks.entry(r"out\.grad_norm_each")
+def gradient_norms(golden: Golden) -> Tensor:
+    return torch.stack([gradient(golden, name).norm() for name in golden.meta["grad_norm_names"]])
+
+
+@checks.entry(r"out\.greedy\.(.+)")
+@cache
+def greedy_tokens(golden: Golden, name: str) -> Tensor:
+    return decoding.greedy(mentor(golden), *condition(golden), golden.meta["greedy"][name])
+
+
+def tokens_and_tokenizer(golden: Golden) -> tuple[Tensor, Golden]:
+    """The greedy tokens that the pixels were made of, and the fixture whose weights made them."""
+    (name,) = {
+        found[1] for note in golden.meta["notes"] if (found := re.search(r"pixels from out\.greedy\.(\S+)", note))
+    }
+    fixture = golden.meta["vq_fixture"].split()[0]
+    if fixture not in fixture_names():
+        pytest.skip(f"{GOLDEN_DIR} has no {fixture}.json, whose weights decode the tokens")
+    return greedy_tokens(golden, name), load_golden(fixture)
+
+
+@checks.entry(r"out\.pixels_raw")
+@torch.no_grad()
+def pixels(golden: Golden) -> Tensor:
+    tokens, tokenizer = tokens_and_tokenizer(golden)
+    model, side = image_tokenizer(tokenizer), golden.meta["config"]["latent_size"]
+    return model.pixels(model.quantize.lookup(tokens.view(-1, side, side)))
+
+
+@checks.entry(r"out\.pixels_01")
+def picture(golden: Golden) -> Tensor:
+    tokens, tokenizer = tokens_and_tokenizer(golden)
+    return (image_tokenizer(tokenizer).decode(tokens) + 1) / 2

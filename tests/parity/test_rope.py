@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
+from torch import Tensor
 
 from mentor.nn.rope import grid_rotation, prefix_rotation, rotate
+from tests.parity.fixtures import Checks, Golden
 
-CPU = torch.device("cpu")
+checks = Checks("rope", given=(r"\d+\.in_q",))
 
 
-@pytest.mark.parametrize("number", range(4))
-@pytest.mark.parametrize(("policy", "table", "rotated"), [
-    ("identity", "table_identity_prefix", "q_fixed"),
-    ("zero", "table_zero_prefix", "q_original"),
-])  # fmt: skip
-def test_table_and_rotation(golden, number, policy, table, rotated):
-    fixture = golden("rope")
-    config = fixture.meta["configs"][number]
-    rotation = torch.cat((
-        prefix_rotation(policy, config["cls_token_num"], config["head_dim"], CPU),
-        grid_rotation(config["grid"], config["head_dim"], config["base"]),
-    ))  # fmt: skip
-    torch.testing.assert_close(rotation, fixture.io[f"{number}.{table}"], **fixture.tolerance)
-    turned = rotate(fixture.io[f"{number}.in_q"], rotation)
-    torch.testing.assert_close(turned, fixture.io[f"{number}.{rotated}"], atol=1e-5, rtol=0.0)
+def test_entry(golden, entry, record_property):
+    checks.verify(golden, entry, record_property)
+
+
+def test_every_configuration_is_there(golden):
+    assert {int(number) for (number,) in golden.numbered(r"(\d+)\.in_q")} == set(range(len(golden.meta["configs"])))
+
+
+@checks.entry(r"(\d+)\.table_(identity|zero)_prefix")
+def table(golden: Golden, number: str, policy: str) -> Tensor:
+    config = golden.meta["configs"][int(number)]
+    prefix = prefix_rotation(policy, config["cls_token_num"], config["head_dim"], torch.device("cpu"))
+    return torch.cat((prefix, grid_rotation(config["grid"], config["head_dim"], config["base"])))
+
+
+@checks.entry(r"(\d+)\.q_fixed")
+def fixed(golden: Golden, number: str) -> Tensor:
+    return rotate(golden.io[f"{number}.in_q"], table(golden, number, "identity"))
+
+
+# The corrected class falls back to the erased prefix when it is told to exclude no rows.
+@checks.entry(r"(\d+)\.q_(?:original|fixed_exclude0)")
+def original(golden: Golden, number: str) -> Tensor:
+    return rotate(golden.io[f"{number}.in_q"], table(golden, number, "zero"))

@@ -61,3 +61,41 @@ def test_constant_stays() -> None:
 
 def test_a_single_step_is_the_floor() -> None:
     assert multiplier(0, ScheduleConfig(steps=1, floor=0.3)) == 0.3
+
+
+@given(st.integers(1, 3000), st.integers(1, 8), st.floats(0, 0.9), st.floats(0, 1))
+def test_the_released_cosine_starts_at_zero_and_stays_between_floor_and_peak(
+    steps: int, accumulate: int, warmup: float, floor: float
+) -> None:
+    config = ScheduleConfig(steps=steps, kind="released_cosine", warmup=warmup, floor=floor)
+    shares = [multiplier(step, config, accumulate) for step in range(0, steps, max(1, steps // 50))]
+    assert shares[0] == (0.0 if warmup else 1.0)
+    rising = sum(step <= warmup * steps * accumulate for step in range(0, steps, max(1, steps // 50)))
+    assert shares[:rising] == sorted(shares[:rising])
+    assert shares[rising:] == sorted(shares[rising:], reverse=True)
+    assert all(floor - 1e-12 <= share <= 1 for share in shares[rising:])
+
+
+def test_the_released_cosine_counts_batches_but_moves_by_steps() -> None:
+    config = ScheduleConfig(steps=1000, kind="released_cosine", warmup=0.05, floor=0.1)
+    assert warmup_steps(config) == 50
+    assert multiplier(50, config) == 1
+    # 4 batches a step: a fifth of the run is warm-up, and a fifth of the half wave is seen (95 % of it otherwise).
+    assert warmup_steps(config, accumulate=4) == 200
+    assert multiplier(200, config, 4) == 1 > multiplier(201, config, 4)
+    assert multiplier(1000, config, 4) == pytest.approx(0.1 + 0.9 * 0.5 * (1 + math.cos(0.2 * math.pi)), rel=1e-12)
+    assert multiplier(999, config, 4) == pytest.approx(0.91, abs=0.005)
+    assert multiplier(999, config) == pytest.approx(0.1058, abs=1e-4)
+
+
+def test_the_released_line_falls_by_one_batch_in_all_of_them() -> None:
+    config = ScheduleConfig(steps=100, kind="released_linear", warmup=10, floor=0.1)
+    assert [multiplier(step, config, 2) for step in (0, 5, 10, 11, 99)] == pytest.approx(
+        [0, 0.5, 1, 1 - 1 / 200, 0.555]
+    )
+
+
+def test_the_kinds_of_ours_count_steps_whatever_a_step_is_made_of() -> None:
+    config = ScheduleConfig(steps=100, warmup=0.1)
+    assert warmup_steps(config, 4) == warmup_steps(config)
+    assert [multiplier(step, config, 4) for step in range(100)] == [multiplier(step, config) for step in range(100)]
