@@ -159,6 +159,12 @@ def test_merge_leaves_its_arguments_alone() -> None:
     ("changes", "message"),
     [
         ({"schedule": {"steps": 0}}, "schedule.steps: expected 1 or more, got 0"),
+        ({"schedule": {"warmup": -1}}, "schedule.warmup: expected 0 or more, got -1"),
+        (
+            {"schedule": {"kind": "released_cosine", "decay_from": 0.5}},
+            "schedule.decay_from: released_cosine always decays from the end of the warm-up",
+        ),
+        ({"schedule": {"kind": "released"}}, "did you mean 'released_cosine'|did you mean 'released_linear'"),
         ({"optim": {"accumulate": 0}}, "optim.accumulate"),
         ({"data": {"batch_size": -1}}, "data.batch_size"),
         ({"ema": 1.5}, "ema: expected a share"),

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from mentor.config.model import MentorConfig
+from mentor.config.presets import PRESETS
 from mentor.generation.png_metadata import read_metadata
-
-if TYPE_CHECKING:
-    from mentor.checkpoint.store import Bundle
 
 
 def add_parser(subparsers: Any) -> None:
@@ -18,9 +17,15 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "info",
         help="show how a picture was made, or what a model consists of",
-        description="Show the prompt, seed and settings inside a PNG, or the parts of a model and their parameters.",
+        description="Show the prompt, seed and settings inside a PNG, or the parts of a model and their parameters, which "
+        "are counted from its configuration: no weights are read.",
     )
-    parser.add_argument("what", nargs="?", default="mini", help="a PNG, or: mini, a bundle's folder, a hub name")
+    parser.add_argument(
+        "what",
+        nargs="?",
+        default="mini",
+        help=f"a PNG, or: mini, a bundle's folder, a hub name, a preset ({', '.join(PRESETS)})",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -31,57 +36,92 @@ def run(args: argparse.Namespace) -> int:
         values = read_metadata(path)
         print(json.dumps(values, indent=2) if args.json else _lines(values))
         return 0
-    from mentor.checkpoint.store import load_bundle
-
-    values = describe(load_bundle(args.what))
+    values = describe(PRESETS[args.what]) if args.what in PRESETS else _describe_bundle(args.what)
     print(json.dumps(values, indent=2) if args.json else _table(values))
     return 0
 
 
-def describe(bundle: Bundle) -> dict[str, Any]:
-    """A model's boxes, in the order of the paper's figure: name -> what it is and how many parameters it has."""
-    config, mentor = bundle.config, bundle.mentor
-    vision, language, decoder, tokenizer = config.vision, config.language, config.decoder, config.image_tokenizer
-    boxes = {
-        "vision tower": (
-            mentor.encoder.vision,
-            f"{vision.kind}, frozen, {vision.tokens_per_image} tokens an image of {vision.image_size} px",
-        ),
-        "connector": (mentor.encoder.connector, config.connector.kind),
-        "language encoder": (
-            mentor.encoder.language,
-            f"{language.kind}, {language.num_layers} layers x {language.width}",
-        ),
-        "projector": (mentor.projector, f"{language.width} -> {decoder.width}"),
-        "decoder": (
-            mentor.decoder,
-            f"{decoder.num_layers} layers x {decoder.width}, {decoder.num_tokens} image tokens a picture",
-        ),
-        "image tokenizer": (
-            bundle.image_tokenizer,
-            f"{tokenizer.backbone}, {tokenizer.downsample} px a token, {tokenizer.codebook_size} codes",
-        ),
-    }
-    parts = {
-        name: {"what": what, "parameters": sum(weight.numel() for weight in module.parameters())}
-        for name, (module, what) in boxes.items()
-    }
-    parts["null condition"] = {"what": "stands in for a dropped prompt", "parameters": mentor.null_condition.numel()}
+def describe(config: MentorConfig) -> dict[str, Any]:
+    """A model's sizes and its boxes, in the order of the paper's figure; ``parameters["total"]`` is the sum of the others.
+
+    The image tokenizer is trained apart and counted apart. ValueError for a configuration that no model can have.
+    """
+    from mentor.models.size import count_image_tokenizer, count_parameters
+
+    sizes = count_parameters(config)
     return {
         "name": config.name,
         "image_size": config.image_size,
+        "image_tokens": config.decoder.num_tokens,
         "context": config.context,
-        "parameters": sum(part["parameters"] for part in parts.values()),
-        "parts": parts,
+        "tokens_per_image": config.tokens_per_image,
+        "dtypes": {"encoder": config.encoder_dtype, "rest": "float32"},
+        "parameters": {"total": sum(sizes.values()), **sizes},
+        "image_tokenizer_parameters": count_image_tokenizer(config.image_tokenizer),
+        "parts": _parts(config),
     }
 
 
+def _parts(config: MentorConfig) -> dict[str, str]:
+    language, decoder, tokenizer = config.language, config.decoder, config.image_tokenizer
+    parts = {}
+    if config.vision is not None and config.connector is not None:
+        vision = config.vision
+        parts["vision_tower"] = f"{vision.kind}, frozen, {vision.tokens_per_image} tokens of {vision.image_size} px"
+        parts["connector"] = f"{config.connector.kind}, {config.tokens_per_image} tokens an image"
+    rows = f"{config.context} rows for a dropped prompt"
+    frozen = f", frozen: {config.context * language.width:,} values that are no parameters"
+    return parts | {
+        "language_encoder": f"{language.kind}, {language.num_layers} layers x {language.width}",
+        "projector": f"{language.width} -> {config.projector.hidden or decoder.width} -> {decoder.width}",
+        "decoder": f"{decoder.num_layers} layers x {decoder.width}, {decoder.num_tokens:,} image tokens a picture",
+        "null_condition": rows + (frozen if config.null_condition == "frozen" else ", learned"),
+        "image_tokenizer": f"{tokenizer.backbone}, {tokenizer.downsample} px a token, {tokenizer.codebook_size:,} codes",
+    }
+
+
+def _describe_bundle(name: str) -> dict[str, Any]:
+    from mentor.checkpoint.hub import HubOptions, locate
+    from mentor.checkpoint.layout import read_config, shipped_models
+    from mentor.checkpoint.released import RAW
+
+    here = name in shipped_models() or Path(name).expanduser().exists()
+    if name in RAW and not here:  # no configuration lies there, but which model it is is known
+        return describe(PRESETS[RAW[name].preset])
+    try:
+        folder = locate(name, HubOptions(), only_config=True)
+    except ValueError as error:
+        if "/" in name:
+            raise
+        raise ValueError(f"{error}; or a preset: {', '.join(PRESETS)}") from error
+    config = read_config(folder)
+    return describe(config) | ({"missing": _missing(folder, config)} if here else {})
+
+
+def _missing(folder: Path, config: MentorConfig) -> list[str]:
+    """What a bundle's folder lacks to be loaded, a sentence each; what the files hold is not looked at."""
+    from mentor.checkpoint.layout import IMAGE_TOKENIZER, MODEL, QUERY_TOKENIZER, TEXT_TOKENIZER
+    from mentor.checkpoint.shards import find_shards
+
+    missing = []
+    for stem in (MODEL, IMAGE_TOKENIZER):
+        try:
+            find_shards(folder, stem)
+        except ValueError as error:
+            missing.append(str(error))
+    reads_queries = config.connector is not None and config.connector.kind == "query_former"
+    needed = (TEXT_TOKENIZER, QUERY_TOKENIZER) if reads_queries else (TEXT_TOKENIZER,)
+    return missing + [f"{folder / name} is missing" for name in needed if not (folder / name).is_file()]
+
+
 def _table(values: dict[str, Any]) -> str:
-    rows = [(name, f"{part['parameters']:,}", part["what"]) for name, part in values["parts"].items()]
-    rows.append(("all", f"{values['parameters']:,}", ""))
+    sizes = values["parameters"] | {"image_tokenizer": values["image_tokenizer_parameters"]}
+    rows = [(name, f"{sizes[name]:,}" if name in sizes else "", what) for name, what in values["parts"].items()]
+    rows.insert(-1, ("total", f"{sizes['total']:,}", f"encoder {values['dtypes']['encoder']}, rest float32"))
     names, numbers = (max(len(row[column]) for row in rows) for column in (0, 1))
     title = f"{values['name']}: pictures of {values['image_size']} px, prompts of at most {values['context']} tokens"
-    return "\n".join([title, *(f"  {a:<{names}}  {b:>{numbers}}  {c}".rstrip() for a, b, c in rows)])
+    table = [f"  {a.replace('_', ' '):<{names}}  {b:>{numbers}}  {c}".rstrip() for a, b, c in rows]
+    return "\n".join([title, *table, *(f"not complete: {line}" for line in values.get("missing", []))])
 
 
 def _lines(values: dict[str, Any]) -> str:

@@ -102,10 +102,15 @@ def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[
             value: Any = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ValueError(f"override '{override}': the value is not valid YAML") from error
-        for key in reversed(path.strip().split(".")):
-            value = {key: value}
-        result = merge(result, value)
+        result = merge(result, nested(path.strip(), value))
     return result
+
+
+def nested(path: str, value: Any) -> dict[str, Any]:
+    """``value`` under a dotted path, for ``merge``: ``"optim.lr", 3`` -> ``{"optim": {"lr": 3}}``."""
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    return value
 
 
 def differences(a: Any, b: Any, where: str = "") -> list[str]:

@@ -77,6 +77,7 @@ class ConnectorConfig:
     cross_attention_every: int = 2
     """Every this many layers, beginning with the first, read the image."""
     max_positions: int = 512
+    dropout: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,14 @@ class MentorConfig:
     def __post_init__(self) -> None:
         if (self.vision is None) != (self.connector is None):
             raise ValueError("vision and connector go together: give both, or neither for a model that reads text only")
+        if self.language.kind == "bert" and self.context > self.language.max_positions:
+            raise ValueError(
+                f"context {self.context} exceeds the language encoder's {self.language.max_positions} positions"
+            )
+        if self.context <= self.tokens_per_image:
+            raise ValueError(
+                f"context {self.context} leaves no room for a word beside one image of {self.tokens_per_image} tokens"
+            )
 
     @property
     def tokens_per_image(self) -> int:

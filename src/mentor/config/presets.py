@@ -1,13 +1,15 @@
 """The named models: the two sizes of the mini, the paper's 2.31B model in its variants, and stock LlamaGen.
 
 Where the paper and the released code disagree, ``as_released``, ``paper`` and ``fixed`` are the three answers; each is the
-same model with other values (docs/reproducing.md has the table).
+same model with other values, all of them in ``CONFLICTS`` (docs/reproducing.md says why).
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, Literal, NamedTuple
 
+from mentor.config.load import from_dict, merge, nested, to_dict
 from mentor.config.model import (
     ConnectorConfig,
     DecoderConfig,
@@ -76,31 +78,70 @@ LLAMAGEN_XL = DecoderConfig(
 VQ_16 = ImageTokenizerConfig(backbone="llamagen", downsample=16, codebook_size=16384)
 VQ_8 = replace(VQ_16, downsample=8, channel_multipliers=(1, 2, 2, 4))
 QUERY_FORMER = ConnectorConfig(
-    kind="query_former", hidden=768, queries=32, num_layers=12, num_heads=12, mlp_width=3072, vocab_size=30523
+    kind="query_former",
+    hidden=768,
+    queries=32,
+    num_layers=12,
+    num_heads=12,
+    mlp_width=3072,
+    vocab_size=30523,
+    dropout=0.1,
 )
 
-AS_RELEASED = MentorConfig(
-    name="xl",
-    vision=CLIP_L14,
-    language=FLAN_T5_XL,
-    connector=ConnectorConfig(),
-    projector=ProjectorConfig(),
-    decoder=LLAMAGEN_XL,
-    image_tokenizer=VQ_16,
-    context=512,
-    null_condition="frozen",
-    encoder_dtype="bfloat16",
-)
-FIXED = replace(
+
+class Answers(NamedTuple):
+    """The values of one key: in the released code, in the paper, and with the mistakes of either mended."""
+
+    as_released: Any
+    paper: Any
+    fixed: Any
+
+
+CONFLICTS: dict[str, Answers] = {
+    "connector.hidden": Answers(0, 0, 0),
+    "connector.activation": Answers("gelu", "gelu", "gelu"),
+    "language.activation": Answers("gelu", "gelu_new", "gelu_new"),
+    "projector.hidden": Answers(0, 4096, 0),
+    "projector.activation": Answers("gelu_tanh", "silu", "gelu_tanh"),
+    "decoder.prefix_rope": Answers("identity", "identity", "identity"),
+    "null_condition": Answers("frozen", "learned", "learned"),
+    "encoder_dtype": Answers("bfloat16", "float32", "float32"),
+    "context": Answers(512, 512, 512),
+    "decoder.grid": Answers(32, 32, 32),
+    "image_tokenizer.downsample": Answers(16, 16, 16),
+}
+"""Dotted key of ``MentorConfig`` -> its answers. Equal ones are settled, but part of the released code says otherwise."""
+
+
+def _answered(name: str, by: Literal["as_released", "paper", "fixed"]) -> MentorConfig:
+    base = MentorConfig(
+        name=name,
+        vision=CLIP_L14,
+        language=FLAN_T5_XL,
+        connector=ConnectorConfig(),
+        projector=ProjectorConfig(),
+        decoder=LLAMAGEN_XL,
+        image_tokenizer=VQ_16,
+        context=512,
+    )
+    values = to_dict(base)
+    for key, answers in CONFLICTS.items():
+        values = merge(values, nested(key, getattr(answers, by)))
+    return from_dict(MentorConfig, values)
+
+
+AS_RELEASED = _answered("xl", "as_released")
+PAPER = _answered("xl-paper", "paper")
+FIXED = _answered("xl-fixed", "fixed")
+LLAMAGEN = replace(
     AS_RELEASED,
-    name="xl-fixed",
-    language=replace(
-        FLAN_T5_XL, activation="gelu_new"
-    ),  # what FLAN-T5 was trained with; the released code takes erf GELU
-    null_condition="learned",
-    encoder_dtype="float32",
+    name="llamagen-xl",
+    vision=None,
+    connector=None,
+    language=replace(FLAN_T5_XL, activation="gelu_new"),  # read from FLAN-T5's own configuration there
+    decoder=replace(LLAMAGEN_XL, prefix_rope="zero"),
+    context=120,
 )
-PAPER = replace(FIXED, name="xl-paper", projector=ProjectorConfig(hidden=4096, activation="silu"))
 
 PRESETS: dict[str, MentorConfig] = {
     config.name: config
@@ -112,14 +153,7 @@ PRESETS: dict[str, MentorConfig] = {
         PAPER,
         replace(FIXED, name="xl-multi-image", context=1280),
         replace(FIXED, name="xl-query-former", connector=QUERY_FORMER),
-        replace(
-            AS_RELEASED,
-            name="llamagen-xl",
-            vision=None,
-            connector=None,
-            decoder=replace(LLAMAGEN_XL, prefix_rope="zero"),
-            context=120,
-            null_condition="learned",
-        ),
+        LLAMAGEN,
+        replace(LLAMAGEN, name="llamagen-xl-256", decoder=replace(LLAMAGEN.decoder, grid=16)),
     )
 }

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from mentor.config.load import from_dict, merge, to_dict
 from mentor.config.model import MentorConfig
 from mentor.config.presets import PRESETS
+from mentor.config.sources import SourceConfig
 
 
 @dataclass(frozen=True)
@@ -47,17 +48,36 @@ class DataConfig:
     shards: str | None = None
     """Folder written by ``mentor precompute`` (MENTOR objective only)."""
     weights: dict[str, float] = field(default_factory=dict)
-    """Task name -> share of the samples; the shares need not add up to 1."""
+    """Task name -> share of the samples; the shares need not add up to 1. Short for one source, the corpus."""
+    sources: tuple[SourceConfig, ...] = ()
+    """Where samples come from, in place of ``corpus`` and ``weights``."""
+    precomputed: bool = True
+    """Whether training reads ``shards``. False: workers read and compose pictures, the device makes codes and features."""
     samples: int = 100_000
     """Training samples that ``mentor precompute`` draws."""
     held_out: int = 512
-    """Samples of unseen subjects that ``mentor precompute`` draws for the evaluation."""
+    """Samples of unseen subjects or records that are kept apart for the evaluation."""
+    reject_limit: float = 0.01
+    """Largest share of broken records; more of them stop the run."""
+    rejects: str | None = None
+    """File that takes a line for every broken record; null: ``rejects.jsonl`` beside the shards, or named after the recipe."""
     batch_size: int = 64
     """Samples in one forward and backward pass."""
     length_multiple: int = 8
     """Condition lengths are rounded up to a multiple of this, which bounds the number of compiled shapes."""
     workers: int = 0
     """Processes that prepare batches ahead; 0: in the training process."""
+
+    def __post_init__(self) -> None:
+        if self.sources and (self.weights or self.corpus):
+            raise ValueError("data: give sources, or corpus and weights for the corpus alone, not both")
+
+    @property
+    def all_sources(self) -> tuple[SourceConfig, ...]:
+        """``sources``, or the one that ``corpus`` and ``weights`` stand for."""
+        if self.sources or not self.weights:
+            return self.sources
+        return (SourceConfig("corpus", path=self.corpus, options={"tasks": self.weights}),)
 
 
 @dataclass(frozen=True)
@@ -79,6 +99,8 @@ class OptimConfig:
     """Largest norm of the whole gradient; 0 turns clipping off."""
     accumulate: int = 1
     """Batches whose gradients make one step."""
+    skip_nonfinite: int = 0
+    """Steps in a row that may be left out because their loss or gradient is no finite number; one more ends the run."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +108,22 @@ class ScheduleConfig:
     """The learning rate as a share of its peak, over ``steps`` optimiser steps."""
 
     steps: int = 1000
-    kind: Literal["cosine", "linear", "constant"] = "cosine"
+    kind: Literal["cosine", "linear", "constant", "released_cosine", "released_linear"] = "cosine"
+    """``released_*``: as the released code computes it, which counts the run in batches (steps x ``optim.accumulate``) but
+    moves on once a step: with 4 batches a step the warm-up is 4 times as long and a quarter of the decay is seen."""
     warmup: float = 0.05
-    """Share of the steps with a linear rise (at least 1 step), or the number of steps when 1 or more."""
+    """Share of the steps with a linear rise (at least 1 step), or the number of steps when 1 or more. ``released_*``: share
+    of the batches, counted in steps."""
     decay_from: float = 0.0
     """Share of the steps at which the decay begins (after the warm-up); before it the rate stays at its peak."""
     floor: float = 0.1
-    """The last step's learning rate as a share of the peak."""
+    """The last step's learning rate as a share of the peak. ``released_cosine``: approached, hardly ever reached;
+    ``released_linear``: has none."""
+
+    @property
+    def released(self) -> bool:
+        """Whether the rate is that of the released code."""
+        return self.kind in ("released_cosine", "released_linear")
 
 
 @dataclass(frozen=True)
@@ -102,7 +133,8 @@ class LoggingConfig:
     every: int = 10
     evaluate_every: int = 200
     grid_every: int = 1000
-    tensorboard: bool = True
+    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ("tensorboard",)
+    """Who else gets the numbers of ``metrics.jsonl`` and the sample grids; wandb and trackio must be installed."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +143,24 @@ class CheckpointConfig:
 
     every: int = 500
     keep: int = 2
+    """The last so many are kept."""
+    best: str | None = None
+    """A held-out metric: the checkpoint with its best value is kept too, and every checkpoint is evaluated."""
+    best_is: Literal["lowest", "highest"] = "lowest"
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """How the work is spread and what it may cost. None of it changes the result by more than rounding."""
+
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    """With several processes, ``ddp``: each has the whole model, gradients are added up; ``fsdp``: each has a part of every
+    trained weight, its gradient and the optimiser's state; ``auto``: fsdp where accelerate's configuration asks for it or
+    the whole does not fit on a GPU, else ddp. One process has the whole model."""
+    processes: int = 0
+    """Processes to start when no launcher did; 0: one for each GPU, or one."""
+    activation_checkpointing: bool = False
+    """Compute the insides of blocks again in the backward pass instead of keeping them."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +216,7 @@ class TrainConfig:
     schedule: ScheduleConfig = ScheduleConfig()
     logging: LoggingConfig = LoggingConfig()
     checkpointing: CheckpointConfig = CheckpointConfig()
+    engine: EngineConfig = EngineConfig()
     mentor: MentorObjectiveConfig = MentorObjectiveConfig()
     tokenizer: TokenizerObjectiveConfig = TokenizerObjectiveConfig()
 
@@ -180,14 +231,28 @@ class TrainConfig:
         for key, value in positive.items():
             if value < 1:
                 raise ValueError(f"{key}: expected 1 or more, got {value}")
+        for key, value in (
+            ("optim.skip_nonfinite", self.optim.skip_nonfinite),
+            ("engine.processes", self.engine.processes),
+        ):
+            if value < 0:
+                raise ValueError(f"{key}: expected 0 or more, got {value}")
         shares = {
             "ema": self.ema,
             "schedule.floor": self.schedule.floor,
             "schedule.decay_from": self.schedule.decay_from,
+            "data.reject_limit": self.data.reject_limit,
             "mentor.condition_dropout": self.mentor.condition_dropout,
         }
         for key, share in shares.items():
             if not 0 <= share <= 1:
                 raise ValueError(f"{key}: expected a share between 0 and 1, got {share}")
+        if self.schedule.warmup < 0:
+            raise ValueError(f"schedule.warmup: expected 0 or more, got {self.schedule.warmup}")
+        if self.schedule.released and self.schedule.decay_from:
+            raise ValueError(
+                f"schedule.decay_from: {self.schedule.kind} always decays from the end of the warm-up on; expected 0, "
+                f"got {self.schedule.decay_from}"
+            )
         if any(weight < 0 for weight in self.data.weights.values()):
             raise ValueError(f"data.weights: expected shares of 0 or more, got {self.data.weights}")

@@ -7,7 +7,7 @@ Shape letters: B batch, S condition tokens, L image tokens, D width, H heads, K 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,9 @@ from mentor.config.model import DecoderConfig
 from mentor.nn.attention import CausalSelfAttention, KVCache, LayerCache
 from mentor.nn.layers import RMSNorm, SwiGLU
 from mentor.nn.masks import attention_bias, causal_prefix_mask
+from mentor.nn.packed import Segments
 from mentor.nn.rope import grid_rotation, prefix_rotation
+from mentor.nn.streaming import StreamingLinear
 
 
 class DecoderBlock(nn.Module):
@@ -36,13 +38,15 @@ class DecoderBlock(nn.Module):
         self,
         x: Tensor,
         rotation: Tensor,
-        bias: Tensor | None,
+        bias: Tensor | Segments | None,
         cache: LayerCache | None = None,
         start: int | Tensor = 0,
     ) -> Tensor:
-        attended = self.attention(self.attention_norm(x), rotation, bias, cache, start)
-        x = x + F.dropout(attended, self.residual_dropout, self.training)
-        return x + F.dropout(self.feed_forward(self.ffn_norm(x)), self.mlp_dropout, self.training)
+        x = x + self._drop(self.attention(self.attention_norm(x), rotation, bias, cache, start), self.residual_dropout)
+        return x + self._drop(self.feed_forward(self.ffn_norm(x)), self.mlp_dropout)
+
+    def _drop(self, x: Tensor, probability: float) -> Tensor:
+        return F.dropout(x, probability) if self.training else x
 
 
 class Decoder(nn.Module):
@@ -64,7 +68,7 @@ class Decoder(nn.Module):
         self.tok_embeddings = nn.Embedding(config.vocab_size, config.width)
         self.layers = nn.ModuleList(DecoderBlock(config) for _ in range(config.num_layers))
         self.norm = RMSNorm(config.width, config.norm_eps)
-        self.output = nn.Linear(config.width, config.vocab_size, bias=False)
+        self.output = StreamingLinear(config.width, config.vocab_size)
         self.rotation = grid_rotation(config.grid, config.head_width, config.rope_base)
         self.apply(_initialise)
 
@@ -103,6 +107,23 @@ class Decoder(nn.Module):
         for layer in self.layers:
             x = layer(x, rotation, bias)
         return self._head(x[:, length - 1 :])
+
+    def forward_packed(self, prefix: Tensor, lengths: Sequence[int], tokens: Tensor) -> Tensor:
+        """Teacher forcing without padding: the same logits as ``forward``, of prefixes that lie one after the other.
+
+        prefix: [S of all samples, D]; lengths: S of each; tokens: int64 [B, L'] in 0..V-1, L' < L. Returns float32
+        [B, L'+1, V].
+        """
+        count = tokens.shape[1]
+        embedded = self.tok_embeddings(tokens).to(prefix.dtype)
+        x = torch.cat([part for pair in zip(prefix.split(tuple(lengths)), embedded, strict=True) for part in pair])[None]
+        x = F.dropout(x, self.config.token_dropout, self.training)
+        turns = [(self._prefix_rotation(length), self.rotation[:count]) for length in lengths]
+        rotation = torch.cat([part for pair in turns for part in pair])
+        segments = Segments.of([length + count for length in lengths], x.device)
+        for layer in self.layers:
+            x = layer(x, rotation, segments)
+        return self._head(torch.stack([part[-count - 1 :] for part in x[0].split(segments.lengths)]))
 
     def prefill(self, prefix: Tensor, prefix_mask: Tensor, cache: KVCache) -> Tensor:
         """Reads the prefix into the cache and predicts image token 0: [B, S, D], bool [B, S] -> float32 [B, V]."""

@@ -5,6 +5,9 @@ Shapes: B batch, S condition tokens, De width of the language encoder.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor, nn
 
 from mentor.config.model import LanguageConfig
@@ -26,6 +29,34 @@ class LanguageEncoder(nn.Module):
         """Embeddings [B, S, De] and mask bool [B, S] -> states [B, S, De]; states of padding are finite and meaningless."""
         return self.model(inputs_embeds=inputs_embeds, attention_mask=attention_mask).last_hidden_state
 
+    def forward_packed(self, inputs_embeds: Tensor, lengths: Sequence[int]) -> Tensor:
+        """Embeddings [N, De] of prompts of these lengths, one after the other -> states [N, De].
+
+        Prompts of similar length are read together, so that little is padded.
+        """
+        parts = inputs_embeds.split(tuple(lengths))
+        states: list[Tensor | None] = [None] * len(parts)
+        for group in similar(lengths):
+            padded = nn.utils.rnn.pad_sequence([parts[number] for number in group], batch_first=True)
+            sizes = torch.tensor([lengths[number] for number in group], device=padded.device)
+            read = self(padded, torch.arange(padded.shape[1], device=padded.device) < sizes[:, None])
+            for place, number in enumerate(group):
+                states[number] = read[place, : lengths[number]]
+        return torch.cat([part for part in states if part is not None])
+
+
+def similar(lengths: Sequence[int]) -> list[list[int]]:
+    """Numbers of prompts in groups whose padding is at most an eighth of what they hold."""
+    groups: list[list[int]] = []
+    held = longest = 0
+    for number in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
+        if not groups or longest * (len(groups[-1]) + 1) > 1.125 * (held + lengths[number]):
+            groups.append([])
+            held, longest = 0, lengths[number]
+        groups[-1].append(number)
+        held += lengths[number]
+    return groups
+
 
 def _bert(config: LanguageConfig) -> nn.Module:
     from transformers import BertConfig, BertModel
@@ -45,6 +76,8 @@ def _bert(config: LanguageConfig) -> nn.Module:
         attention_probs_dropout_prob=config.dropout,
         max_position_embeddings=config.max_positions,
         pad_token_id=config.pad_token_id,
+        # Prompts are short: on a CPU plain products are nearly twice as fast as the fused kernel, forward and backward.
+        attn_implementation="eager",
     )
     return BertModel(bert, add_pooling_layer=False)
 

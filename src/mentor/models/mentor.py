@@ -6,6 +6,8 @@ De width of the language encoder, D width of the decoder, V codebook.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -19,24 +21,24 @@ from mentor.nn.masks import left_pad
 class Mentor(nn.Module):
     """Predicts image tokens from a prompt of interleaved text and images (paper 2.1 and 2.2).
 
-    ``null_condition`` [context, De] stands in for a dropped prompt, which is what classifier-free guidance subtracts.
+    ``null_condition`` [context, De] stands in for a dropped prompt, which is what classifier-free guidance subtracts: a
+    parameter, or a buffer that is saved and never trained (``config.null_condition``). The encoder is built in
+    ``config.encoder_dtype``, all else in float32.
     """
+
+    null_condition: Tensor
 
     def __init__(self, config: MentorConfig) -> None:
         super().__init__()
-        language = config.language
-        if language.kind == "bert" and config.context > language.max_positions:
-            raise ValueError(
-                f"context {config.context} exceeds the language encoder's {language.max_positions} positions"
-            )
-        if config.context <= config.vision.tokens_per_image:
-            raise ValueError(
-                f"context {config.context} cannot hold one image of {config.vision.tokens_per_image} tokens"
-            )
         self.config = config
-        self.encoder = MultimodalEncoder(config.vision, language, config.connector)
-        self.projector = Projector(config.projector, language.width, config.decoder.width)
-        self.null_condition = nn.Parameter(torch.empty(config.context, language.width))
+        self.encoder = MultimodalEncoder(config.vision, config.language, config.connector)
+        self.encoder.to(getattr(torch, config.encoder_dtype))
+        self.projector = Projector(config.projector, config.language.width, config.decoder.width)
+        null = torch.empty(config.context, config.language.width)
+        if config.null_condition == "learned":
+            self.null_condition = nn.Parameter(null)
+        else:
+            self.register_buffer("null_condition", null)
         self.decoder = Decoder(config.decoder)
         self.init_weights()
 
@@ -46,22 +48,35 @@ class Mentor(nn.Module):
 
         Linear weights are normal with deviation 0.02 and biases 0; a null condition's row has length about 1 (LlamaGen).
         """
-        for part in (self.encoder.connector, self.projector):
+        connector = self.encoder.connector
+        for part in (self.projector,) if connector is None else (connector, self.projector):
             for module in part.modules():
                 if isinstance(module, nn.Linear):
                     nn.init.normal_(module.weight, std=0.02)
                     if module.bias is not None:
                         nn.init.zeros_(module.bias)
-        # About as large as word embeddings, so that the language encoder's positions are not drowned (measured: 0.04).
-        nn.init.normal_(self.encoder.connector.fc2.weight, std=0.005)
+        if connector is not None:
+            # About as large as word embeddings, so that the language encoder's positions are not drowned (measured: 0.04).
+            nn.init.normal_(connector.output.weight, std=0.005)
         nn.init.normal_(self.null_condition, std=self.config.language.width**-0.5)
 
-    def condition(self, input_ids: Tensor, attention_mask: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+    def condition(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        features: Tensor | None = None,
+        query_ids: Tensor | None = None,
+        query_mask: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Right-padded ids int64 [B, S], mask bool [B, S], features [M, P, Dv] -> left-padded states [B, S, De] and mask.
 
-        ValueError when the placeholders and the visual tokens differ in number.
+        Without ``features`` no prompt has an image. ``query_ids`` and ``query_mask`` [M, T]: see ``MultimodalEncoder``. The
+        states come in the projector's number type, whatever the encoder's is. ValueError when the placeholders and the
+        visual tokens differ in number.
         """
-        return left_pad(self.encoder(input_ids, attention_mask, features), attention_mask)
+        features = self._no_images() if features is None else features
+        states = self.encoder(input_ids, attention_mask, features, query_ids, query_mask)
+        return left_pad(states.to(self.projector.fc1.weight.dtype), attention_mask)
 
     def prefix(self, states: Tensor, mask: Tensor, drop: Tensor | None = None) -> Tensor:
         """Left-padded states [B, S, De] and mask bool [B, S] -> the decoder's prefix [B, S, D].
@@ -79,11 +94,49 @@ class Mentor(nn.Module):
         return self.projector(states)
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, features: Tensor, tokens: Tensor, drop: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        features: Tensor | None,
+        tokens: Tensor,
+        drop: Tensor | None = None,
+        query_ids: Tensor | None = None,
+        query_mask: Tensor | None = None,
+        lengths: Sequence[int] | None = None,
     ) -> Tensor:
         """Prompts as in ``condition``, image tokens int64 [B, L], dropped prompts bool [B] -> logits float32 [B, L, V].
 
-        Teacher forcing: logits[:, i] predict tokens[:, i] from the prompt and the tokens before it (paper 2.1).
+        Teacher forcing: logits[:, i] predict tokens[:, i] from the prompt and the tokens before it (paper 2.1). Given the
+        prompts' ``lengths`` (the mask's sums) nothing padded is computed; the logits are the same.
         """
-        states, mask = self.condition(input_ids, attention_mask, features)
+        if lengths is not None:
+            prefix = self._packed_prefix(input_ids[attention_mask], lengths, features, drop, query_ids, query_mask)
+            return self.decoder.forward_packed(prefix, lengths, tokens[:, :-1])
+        states, mask = self.condition(input_ids, attention_mask, features, query_ids, query_mask)
         return self.decoder(self.prefix(states, mask, drop), mask, tokens[:, :-1])
+
+    def _packed_prefix(
+        self,
+        input_ids: Tensor,
+        lengths: Sequence[int],
+        features: Tensor | None,
+        drop: Tensor | None,
+        query_ids: Tensor | None,
+        query_mask: Tensor | None,
+    ) -> Tensor:
+        """Ids int64 [N] of prompts one after the other -> the decoder's prefixes [N, D], dropped ones replaced."""
+        if max(lengths) > self.config.context:
+            raise ValueError(f"the condition has {max(lengths)} tokens, the model's context is {self.config.context}")
+        features = self._no_images() if features is None else features
+        states = self.encoder.forward_packed(input_ids, lengths, features, query_ids, query_mask)
+        states = states.to(self.projector.fc1.weight.dtype)
+        if drop is not None:
+            null = torch.cat([self.null_condition[self.config.context - length :] for length in lengths])
+            repeats = torch.tensor(lengths, device=drop.device)
+            dropped = drop.repeat_interleave(repeats, output_size=len(states))
+            states = torch.where(dropped[:, None], null.to(states.dtype), states)
+        return self.projector(states)
+
+    def _no_images(self) -> Tensor:
+        vision = self.config.vision
+        return self.null_condition.new_zeros((0, vision.tokens_per_image, vision.width) if vision else (0, 0, 0))

@@ -28,13 +28,17 @@ class VisionTower(nn.Module, ABC):
 
     @torch.no_grad()
     def forward(self, pixel_values: Tensor) -> Tensor:
-        """Pixels [M, 3, R, R], normalised with the config's mean and std -> features [M, P, Dv]; M may be 0."""
+        """Pixels [M, 3, R, R], normalised with the config's mean and std -> features [M, P, Dv] in the tower's number type.
+
+        M may be 0.
+        """
         config = self.config
         expected = (3, config.image_size, config.image_size)
         if tuple(pixel_values.shape[1:]) != expected:
             raise ValueError(
                 f"the vision tower takes pixels [M, 3, R, R] with {expected}, got {tuple(pixel_values.shape)}"
             )
+        pixel_values = pixel_values.to(next(self.trunk.parameters()).dtype)
         if not len(pixel_values):
             return pixel_values.new_zeros(0, config.tokens_per_image, config.width)
         return self.tokens(pixel_values)

@@ -1,0 +1,117 @@
+"""Where training samples come from: one entry for each source of a recipe's ``data.sources``. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from mentor.config.load import from_dict
+
+Format = Literal["released", "x2i", "llava", "pairs"]
+
+
+@dataclass(frozen=True)
+class CorpusOptions:
+    """Scenes composed from the corpus; endless."""
+
+    tasks: dict[str, float] = field(default_factory=dict)
+    """Task name -> share."""
+
+
+@dataclass(frozen=True)
+class ReleasedOptions:
+    """Records of the released data (Mentor_Stage1, Mentor_Stage2)."""
+
+    tasks: tuple[str, ...] = ()
+    """Only records of these tasks; empty: all."""
+    recovery: bool = True
+    """How a record with an object is read. True: as in stage 2 (recovery, subject-driven). False: always segmentation."""
+    image_only: float = 0.0
+    """Share of the reconstruction records whose caption is left out."""
+    image_only_rows: Literal["reconstruct", "all"] = "reconstruct"
+    """``all``: as the released code, where any record may become one without words."""
+    replace_subject: float = 0.0
+    """Share of the prompts about named objects whose first mention in the caption gives way to the image."""
+    backgrounds: str | None = None
+    """Jsonl of pictures (``input_image``) behind recovery's objects; paths relative to ``root``."""
+    max_images: int = 4
+    """A record with more objects or images keeps a random choice of this many."""
+
+
+@dataclass(frozen=True)
+class X2IOptions:
+    """Records of OmniGen's X2I."""
+
+    examples: int = 0
+    """Solved records of the same file and instruction that a prompt shows first (in-context learning)."""
+    max_images: int = 4
+    """Records with more images are broken."""
+
+
+@dataclass(frozen=True)
+class LlavaOptions:
+    """Records of LLaVA's pre-training data: a picture, a question, a caption."""
+
+    answers: bool = True
+    """True: the question is the prompt and the caption the language model's answer (the ``caption`` objective). False: the
+    picture is drawn again from itself and its caption."""
+    image_only: float = 0.0
+    """Share of the reconstructions without the caption."""
+
+
+@dataclass(frozen=True)
+class PairsOptions:
+    """Records of a picture and its caption (``image``, ``text``)."""
+
+    task: Literal["text_to_image", "reconstruct"] = "text_to_image"
+    image_only: float = 0.0
+    """Share of the reconstructions without the caption."""
+
+
+Options = CorpusOptions | ReleasedOptions | X2IOptions | LlavaOptions | PairsOptions
+_FORMATS: dict[str, type[Any]] = {
+    "released": ReleasedOptions,
+    "x2i": X2IOptions,
+    "llava": LlavaOptions,
+    "pairs": PairsOptions,
+}
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """One source of samples."""
+
+    kind: Literal["corpus", "released", "x2i", "llava", "pairs", "webdataset", "huggingface"]
+    """What is read: the corpus, a jsonl or json file of one of the formats, WebDataset tar shards, or a Hugging Face data set
+    saved on disk; the last two hold records of ``format``."""
+    path: str | None = None
+    """The file; for ``webdataset`` a pattern such as ``shards/*.tar``, for ``huggingface`` the folder; for ``corpus`` its
+    folder, null: the one found by ``Corpus.load``."""
+    root: str | None = None
+    """Folder that the names of pictures are relative to; null: the file's own."""
+    format: Format | None = None
+    """What the records are (``webdataset`` and ``huggingface`` only)."""
+    weight: float = 1.0
+    """Share of the samples; the shares need not add up to 1."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """How records are read: the keys of ``CorpusOptions``, ``ReleasedOptions``, ... by kind or format."""
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.weight) or self.weight < 0:
+            raise ValueError(f"weight: expected a share of 0 or more, got {self.weight}")
+        held = self.kind in ("webdataset", "huggingface")
+        if held != (self.format is not None):
+            raise ValueError(
+                f"format: a source of kind {self.kind} {'needs one' if held else 'has its own; leave it out'} "
+                f"({', '.join(_FORMATS)})"
+            )
+        if self.path is None and self.kind != "corpus":
+            raise ValueError(f"path: a source of kind {self.kind} needs one")
+        self.resolved()
+
+    def resolved(self) -> Options:
+        """The options, typed. Raises ValueError for an unknown key or a value of the wrong type."""
+        cls = CorpusOptions if self.kind == "corpus" else _FORMATS[self.format or self.kind]
+        options: Options = from_dict(cls, self.options, where="options")
+        return options
