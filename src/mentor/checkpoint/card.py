@@ -1,37 +1,41 @@
-"""The model card: the README.md inside a bundle folder."""
+"""The model card: the README.md inside a bundle folder, with the metadata that the model hub reads."""
 
 from __future__ import annotations
 
-from torch import nn
+from huggingface_hub import ModelCardData
 
-from mentor.models.image_tokenizer import ImageTokenizer
-from mentor.models.mentor import Mentor
+from mentor.config.model import MentorConfig
+from mentor.models.size import count_image_tokenizer, count_parameters
 
-_VISION = {"efficientnet_lite0": "EfficientNet-Lite0 (Apache-2.0)", "clip": "CLIP vision transformer"}
-_LANGUAGE = {"bert": "MiniLM-L6 (Apache-2.0)", "t5": "FLAN-T5 encoder"}
+_VISION = {"efficientnet_lite0": "EfficientNet-Lite0 (Apache-2.0)", "clip": "CLIP vision transformer (MIT)"}
+_LANGUAGE = {"bert": "MiniLM (Apache-2.0)", "t5": "FLAN-T5 encoder (Apache-2.0)"}
+_BASES = {
+    ("clip", 1024): "openai/clip-vit-large-patch14",
+    ("bert", 384): "sentence-transformers/all-MiniLM-L6-v2",
+    ("t5", 2048): "google/flan-t5-xl",
+}
+"""Kind and width of a tower -> the hub's name of the model that it is."""
+_TAGS = ["image-generation", "subject-driven-generation", "autoregressive", "multimodal"]
 
 
-def model_card(mentor: Mentor, image_tokenizer: ImageTokenizer, text: str | None = None) -> str:
-    """Markdown with the sizes of each part and how to use the model; ``text`` says how it was trained."""
-    config = mentor.config
-    vision, language, decoder, codes = config.vision, config.language, config.decoder, config.image_tokenizer
-    layers = ", ".join(str(layer) for layer in vision.layers)
-    parts = [
-        ("vision tower (frozen)", f"{_VISION[vision.kind]}, layers {layers}", mentor.encoder.vision),
-        ("connector", config.connector.kind, mentor.encoder.connector),
-        ("language encoder", f"{_LANGUAGE[language.kind]}, {language.num_layers} layers", mentor.encoder.language),
-        ("projector", f"width {language.width} to {decoder.width}", mentor.projector),
-        ("decoder", f"{decoder.num_layers} layers, {decoder.num_tokens} image tokens", mentor.decoder),
-        ("image tokenizer", f"{codes.backbone}, {codes.codebook_size} codes", image_tokenizer),
-    ]
-    rows = "\n".join(f"| {name} | {what} | {_millions(module)} |" for name, what, module in parts)
+def model_card(config: MentorConfig, text: str | None = None) -> str:
+    """Markdown with the sizes of each part and how to use the model; ``text`` says how it was made."""
+    metadata = ModelCardData(
+        library_name="mentor",
+        pipeline_tag="text-to-image" if config.vision is None else "image-text-to-image",
+        license=_license(config),
+        base_model=_bases(config),
+        tags=_TAGS,
+    )
+    inputs = "text" if config.vision is None else "interleaved text and reference images"
+    images = "" if config.vision is None else f"; each image counts {config.tokens_per_image}"
+    rows = "\n".join(f"| {name} | {what} | {count / 1e6:.2f} |" for name, what, count in _parts(config))
     return f"""---
-library_name: mentor
-pipeline_tag: text-to-image
+{metadata.to_yaml()}
 ---
 # {config.name}
 
-Generates {config.image_size} x {config.image_size} pictures from interleaved text and reference images.
+Generates {config.image_size} x {config.image_size} pictures from {inputs}.
 
 {text or "Not trained yet: pretrained towers, random weights elsewhere."}
 
@@ -45,9 +49,36 @@ MentorPipeline.from_pretrained("path/to/this/folder")("a red apple on a table").
 |---|---|---|
 {rows}
 
-The prompt may have at most {config.context} tokens; each image counts {vision.tokens_per_image}.
+The prompt may have at most {config.context} tokens{images}.
 """
 
 
-def _millions(module: nn.Module) -> str:
-    return f"{sum(parameter.numel() for parameter in module.parameters()) / 1e6:.2f}"
+def _bases(config: MentorConfig) -> list[str] | None:
+    towers: list[tuple[str, int]] = [(config.language.kind, config.language.width)]
+    if config.vision is not None:
+        towers.append((config.vision.kind, config.vision.hidden_size))
+    return [_BASES[tower] for tower in towers if tower in _BASES] or None
+
+
+def _license(config: MentorConfig) -> str | None:
+    # The authors of the large weights have named no licence: the card must not invent one.
+    mini = config.language.kind == "bert" and config.vision is not None and config.vision.kind == "efficientnet_lite0"
+    return "apache-2.0" if mini else None
+
+
+def _parts(config: MentorConfig) -> list[tuple[str, str, int]]:
+    """Name, description and parameters of every box."""
+    language, decoder, codes = config.language, config.decoder, config.image_tokenizer
+    what = {
+        "language_encoder": f"{_LANGUAGE[language.kind]}, {language.num_layers} layers",
+        "projector": f"width {language.width} to {decoder.width}",
+        "decoder": f"{decoder.num_layers} layers, {decoder.num_tokens} image tokens",
+        "null_condition": "learned",
+    }
+    if config.vision is not None and config.connector is not None:
+        layers = ", ".join(str(layer) for layer in config.vision.layers)
+        what["vision_tower"] = f"{_VISION[config.vision.kind]}, frozen, layers {layers}"
+        what["connector"] = config.connector.kind
+    rows = [(name.replace("_", " "), what[name], count) for name, count in count_parameters(config).items()]
+    tokenizer = f"{codes.backbone}, {codes.codebook_size} codes"
+    return [*rows, ("image tokenizer", tokenizer, count_image_tokenizer(codes))]

@@ -1,36 +1,39 @@
-"""Whole models as folders: configuration, weights and text tokenizer, all that is needed to generate, in one place.
-
-config.json  model.safetensors  image_tokenizer.safetensors  tokenizer.json  README.md
-"""
+"""Whole models as folders (``layout``): saved complete or not at all, loaded tensor by tensor."""
 
 from __future__ import annotations
 
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
-from torch import nn
+from torch import Tensor, nn
 
+from mentor.checkpoint.build import allocate
 from mentor.checkpoint.card import model_card
-from mentor.checkpoint.tensors import load_strict, read_tensors, write_tensors
-from mentor.config.load import from_dict, to_dict
+from mentor.checkpoint.hub import HubOptions, locate
+from mentor.checkpoint.layout import (
+    ASSETS,
+    CARD,
+    CONFIG,
+    IMAGE_TOKENIZER,
+    MODEL,
+    QUERY_TOKENIZER,
+    TEXT_TOKENIZER,
+    check_target,
+    read_config,
+)
+from mentor.checkpoint.strict import check_names, load_strict
+from mentor.checkpoint.tensors import read_tensors, write_tensors
+from mentor.checkpoint.text_tokenizer import read_text_tokenizers, read_tokenizer
+from mentor.config.load import to_dict
 from mentor.config.model import MentorConfig
 from mentor.models.image_tokenizer import ImageTokenizer
 from mentor.models.mentor import Mentor
-
-CONFIG, MODEL, IMAGE_TOKENIZER, TEXT_TOKENIZER, CARD = (
-    "config.json",
-    "model.safetensors",
-    "image_tokenizer.safetensors",
-    "tokenizer.json",
-    "README.md",
-)
-ASSETS = Path(str(files("mentor"))) / "assets"
 
 
 @dataclass
@@ -41,11 +44,8 @@ class Bundle:
     mentor: Mentor
     image_tokenizer: ImageTokenizer
     text_tokenizer: Tokenizer
-
-
-def shipped_models() -> list[str]:
-    """Names of the models that come with the package."""
-    return sorted(path.parent.name for path in ASSETS.glob(f"*/{MODEL}"))
+    query_tokenizer: Tokenizer | None = None
+    """What a Query-Former reads; None for other connectors."""
 
 
 def new_bundle(config: MentorConfig, *, seed: int = 0, towers: Path = ASSETS / "towers") -> Bundle:
@@ -55,12 +55,16 @@ def new_bundle(config: MentorConfig, *, seed: int = 0, towers: Path = ASSETS / "
     """
     if not (towers / TEXT_TOKENIZER).is_file():
         raise ValueError(f"no pretrained towers in {towers}; build them with: python -m mentor.construction.towers")
-    bundle = _random_bundle(config, _read_text_tokenizer(towers / TEXT_TOKENIZER), seed)
-    encoder = bundle.mentor.encoder
-    for name, module in {"vision": encoder.vision, "language": encoder.language}.items():
-        path = towers / f"{name}.safetensors"
-        load_strict(module, read_tensors(path), str(path))
-    return bundle
+    text_tokenizer = read_tokenizer(towers / TEXT_TOKENIZER)
+    reads_queries = config.connector is not None and config.connector.kind == "query_former"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        mentor, image_tokenizer = Mentor(config).eval(), ImageTokenizer(config.image_tokenizer).eval()
+    for name, module in {"vision": mentor.encoder.vision, "language": mentor.encoder.language}.items():
+        if module is not None:
+            load_strict(module, read_tensors(towers, name), str(towers / f"{name}.safetensors"))
+    # The towers' words are BERT's, which a Query-Former reads too.
+    return Bundle(config, mentor, image_tokenizer, text_tokenizer, text_tokenizer if reads_queries else None)
 
 
 def save_bundle(
@@ -69,94 +73,89 @@ def save_bundle(
     image_tokenizer: ImageTokenizer,
     text_tokenizer: Tokenizer,
     *,
+    query_tokenizer: Tokenizer | None = None,
     card: str | None = None,
+    half: bool = False,
 ) -> Path:
-    """Writes the model as a folder, complete or not at all, replacing a bundle that is there; returns the folder.
+    """``write_bundle`` for a model in memory."""
+    return write_bundle(
+        directory,
+        mentor.config,
+        mentor.state_dict(),
+        image_tokenizer.state_dict(),
+        text_tokenizer,
+        query_tokenizer=query_tokenizer,
+        card=card,
+        half=half,
+    )
 
-    Weights are stored in 16 bits (``write_tensors``). ``card`` is the model card's own part, in Markdown. ValueError for
-    weights that are not finite, or when ``directory`` holds something that is not a bundle.
+
+def write_bundle(
+    directory: str | Path,
+    config: MentorConfig,
+    model: Mapping[str, Tensor],
+    image_tokenizer: Mapping[str, Tensor],
+    text_tokenizer: Tokenizer | None,
+    *,
+    query_tokenizer: Tokenizer | None = None,
+    card: str | None = None,
+    half: bool = False,
+) -> Path:
+    """Writes a model as a folder, complete or not at all, replacing a bundle that is there; returns the folder.
+
+    ``model`` and ``image_tokenizer`` have the names of ``Mentor(config)`` and its ``ImageTokenizer``; they are gone through
+    once, a shard at a time. ``half`` stores float32 in 16 bits and fewer (``write_tensors``), else every number is kept.
+    Without ``text_tokenizer`` the bundle is not complete, and loading says what to add. ``card`` is the model card's own
+    part, in Markdown. ValueError for other names or shapes, for weights that are not finite in 16 bits, or when ``directory``
+    holds something that is not a bundle.
     """
-    target = Path(directory)
-    if target.exists() and any(target.iterdir()) and not (target / CONFIG).is_file():
-        raise ValueError(f"{target} holds other files; choose a new folder for the model")
+    target = Path(directory).resolve()
+    check_target(target)
+    parts = {MODEL: model, IMAGE_TOKENIZER: image_tokenizer}
+    with torch.device("meta"):
+        modules: dict[str, nn.Module] = {MODEL: Mentor(config), IMAGE_TOKENIZER: ImageTokenizer(config.image_tokenizer)}
+    for stem, state in parts.items():
+        check_names(modules[stem].state_dict(), state, f"what is to be saved as {stem}")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
         folder = Path(temporary) / "new"
         folder.mkdir()
-        write_tensors(folder / MODEL, mentor.state_dict())
-        write_tensors(folder / IMAGE_TOKENIZER, image_tokenizer.state_dict())
-        (folder / CONFIG).write_text(json.dumps(to_dict(mentor.config), indent=2) + "\n", encoding="utf-8")
-        (folder / TEXT_TOKENIZER).write_text(text_tokenizer.to_str(), encoding="utf-8")
-        (folder / CARD).write_text(model_card(mentor, image_tokenizer, card), encoding="utf-8")
+        for stem, state in parts.items():
+            write_tensors(folder, stem, state, half=half)
+        (folder / CONFIG).write_text(json.dumps(to_dict(config), indent=2) + "\n", encoding="utf-8")
+        for file, tokenizer in {TEXT_TOKENIZER: text_tokenizer, QUERY_TOKENIZER: query_tokenizer}.items():
+            if tokenizer is not None:
+                (folder / file).write_text(tokenizer.to_str(), encoding="utf-8")
+        (folder / CARD).write_text(model_card(config, card), encoding="utf-8")
         if target.exists():
             os.replace(target, Path(temporary) / "old")
         os.replace(folder, target)
     return target
 
 
-def load_bundle(name_or_dir: str | Path) -> Bundle:
+def load_bundle(
+    name_or_dir: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    token: str | bool | None = None,
+    local_files_only: bool = False,
+) -> Bundle:
     """Loads a model that ships with the package ("mini"), a bundle folder, or a model of the hub ("owner/name").
 
-    Weights are float32 on the CPU. ValueError for an unknown name, a missing, cut off or foreign file, weights that do not
-    fit the configuration (naming the tensor and both shapes), and a hub that cannot be reached.
+    Weights are cast while they are read: to ``dtype``, or where that is None to ``config.encoder_dtype`` in the multimodal
+    encoder and float32 elsewhere. They lie on the CPU; no second copy of them is made. The rest is how the hub is asked
+    (``HubOptions``).
+
+    ValueError for an unknown name, a missing, cut off or foreign file, weights that do not fit the configuration (naming the
+    tensor and both shapes), and a hub that cannot be reached.
     """
-    folder = _locate(str(name_or_dir))
+    folder = locate(str(name_or_dir), HubOptions(revision, cache_dir, token, local_files_only))
     config = read_config(folder)
-    bundle = _random_bundle(config, _read_text_tokenizer(folder / TEXT_TOKENIZER), seed=0)
-    parts: dict[str, nn.Module] = {MODEL: bundle.mentor, IMAGE_TOKENIZER: bundle.image_tokenizer}
-    for file, module in parts.items():
-        load_strict(module, read_tensors(folder / file), str(folder / file))
-    return bundle
-
-
-def read_config(folder: Path) -> MentorConfig:
-    """The configuration of a bundle folder; ValueError if it is missing, not JSON, or not a configuration."""
-    path = folder / CONFIG
-    try:
-        return from_dict(MentorConfig, json.loads(path.read_text(encoding="utf-8")), where="")
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror}); is {folder} a model folder?") from error
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-
-
-def _random_bundle(config: MentorConfig, text_tokenizer: Tokenizer, seed: int) -> Bundle:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return Bundle(config, Mentor(config).eval(), ImageTokenizer(config.image_tokenizer).eval(), text_tokenizer)
-
-
-def _read_text_tokenizer(path: Path) -> Tokenizer:
-    try:
-        text = path.read_text(encoding="utf-8")
-        missing = {"version", "added_tokens", "pre_tokenizer", "model"} - set(json.loads(text))
-    except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"{path} is not a readable tokenizer: {error}") from error
-    if missing:
-        raise ValueError(f"{path} is not a tokenizer of the tokenizers library: it lacks {', '.join(sorted(missing))}")
-    return Tokenizer.from_str(text)
-
-
-def _locate(name: str) -> Path:
-    if name in shipped_models():
-        return ASSETS / name
-    if name and Path(name).is_dir():
-        return Path(name)
-    if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.endswith("/"):
-        return _from_hub(name)
-    known = ", ".join(shipped_models()) or "none in this installation"
-    raise ValueError(f"unknown model {name!r}; known: {known}; or give a model folder or a hub name (owner/name)")
-
-
-def _from_hub(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=[CONFIG, MODEL, IMAGE_TOKENIZER, TEXT_TOKENIZER, CARD]))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(
-            f"there is no folder {name}, and the model hub did not give {name!r} ({type(error).__name__}: {reason}); "
-            f"without a network use a shipped model ({', '.join(shipped_models())}) or a local folder"
-        ) from error
+    text_tokenizer, query_tokenizer = read_text_tokenizers(folder, config)
+    stored = {stem: read_tensors(folder, stem) for stem in (MODEL, IMAGE_TOKENIZER)}
+    mentor, image_tokenizer = allocate(config, dtype)
+    load_strict(mentor, stored[MODEL], str(folder / f"{MODEL}.safetensors"))
+    load_strict(image_tokenizer, stored[IMAGE_TOKENIZER], str(folder / f"{IMAGE_TOKENIZER}.safetensors"))
+    return Bundle(config, mentor, image_tokenizer, text_tokenizer, query_tokenizer)

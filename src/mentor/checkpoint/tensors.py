@@ -1,97 +1,160 @@
-"""Weights on disk: safetensors in 16 bits, big frozen tables in 8, read back strictly and written all or nothing."""
+"""Named tensors on disk: written shard by shard, all or nothing, and read one by one when asked for."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-SCALE_SUFFIX = ".row_scale"
-"""A matrix stored in 8 bits has its rows' scales (float16 [rows]) beside it under this suffix."""
+from mentor.checkpoint.eight_bit import SCALE_SUFFIX, dequantize_rows, quantize_rows, was_eight_bit
+from mentor.checkpoint.shards import check_index, find_shards, shard_name, stored_files, write_index
 
-EIGHT_BIT_FROM = 4_000_000
-"""Matrices with at least this many entries are stored in 8 bits where that loses nothing."""
+_MAPPED_BYTES = 64_000_000
+"""A file is mapped anew after this many bytes were read: pages that were read count as ours until the map is closed."""
 
 
-def quantize_rows(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Float matrix [rows, columns] -> int8 codes and float16 scales [rows]; code times scale is the nearest level.
+def write_tensors(
+    folder: Path,
+    stem: str,
+    state: Mapping[str, Tensor],
+    *,
+    half: bool = False,
+    eight_bit: frozenset[str] = frozenset(),
+    shard_bytes: int = 4_000_000_000,
+) -> None:
+    """Writes ``state`` to ``folder`` under ``stem``, every number bit for bit, holding one shard in memory at a time.
 
-    Quantising what ``dequantize_rows`` gave returns the same codes and scales, so repeated saving loses nothing more.
+    ``half`` stores float32 as float16, and in 8 bits the big matrices for which that is exact (they were before);
+    names in ``eight_bit`` are quantised by row. ValueError for values that are not finite in the fewer bits.
     """
-    scale = (matrix.float().abs().amax(dim=1) / 127).half()
-    codes = (matrix.float() / scale.float().clamp(min=1e-12).unsqueeze(1)).round().clamp(-127, 127)
-    return codes.to(torch.int8), scale
+    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{stem}.") as temporary:
+        shards: list[Path] = []
+        places: dict[str, int] = {}
+        size = 0
+        for shard in _shards(state, half, eight_bit, shard_bytes):
+            path = Path(temporary) / str(len(shards))
+            try:
+                save_file(shard, path, metadata={"format": "pt"})
+            except SafetensorError as error:
+                raise ValueError(f"{folder}: {stem}.safetensors cannot be written ({error})") from error
+            path.chmod(0o644)  # safetensors leaves it readable by its owner alone
+            places |= dict.fromkeys(shard, len(shards))
+            shards.append(path)
+            size += sum(tensor.nbytes for tensor in shard.values())
+            shard.clear()  # before the next one is gathered
+        names = [shard_name(stem, number, len(shards)) for number in range(1, len(shards) + 1)]
+        for old in stored_files(folder, stem):
+            old.unlink()
+        for path, name in zip(shards, names, strict=True):
+            os.replace(path, folder / name)
+        if len(shards) > 1:
+            write_index(folder, stem, {name: names[place] for name, place in places.items()}, size)
 
 
-def dequantize_rows(codes: Tensor, scale: Tensor) -> Tensor:
-    """Int8 codes [rows, columns] and float16 scales [rows] -> float32 matrix."""
-    return codes.float() * scale.float().unsqueeze(1)
-
-
-def write_tensors(path: Path, state: Mapping[str, Tensor], *, eight_bit: frozenset[str] = frozenset()) -> None:
-    """Writes floating tensors as float16 and others as they are; ValueError for values float16 cannot hold.
-
-    Names in ``eight_bit`` are quantised by row, as are big matrices for which that is exact (they were before).
-    """
-    stored: dict[str, Tensor] = {}
+def _shards(
+    state: Mapping[str, Tensor], half: bool, eight_bit: frozenset[str], limit: int
+) -> Iterator[dict[str, Tensor]]:
+    """The tensors as they are stored, in parts of at most ``limit`` bytes (more only where one alone has more)."""
+    shard: dict[str, Tensor] = {}
+    size = 0
     for name, tensor in state.items():
-        tensor = tensor.detach().cpu().contiguous()
-        if name in eight_bit or _was_eight_bit(tensor):
-            stored[name], stored[name + SCALE_SUFFIX] = quantize_rows(tensor)
-            continue
-        stored[name] = tensor.half() if tensor.is_floating_point() else tensor
-        if not bool(torch.isfinite(stored[name]).all()):
-            raise ValueError(f"{name} holds values that are not finite in 16 bits; the training run has diverged")
-    temporary = path.with_name(path.name + ".partial")
-    save_file(stored, temporary)
-    temporary.chmod(0o644)  # safetensors leaves it readable by its owner alone
-    os.replace(temporary, path)
+        stored = _stored(name, tensor.detach().cpu(), half, name in eight_bit)
+        added = sum(each.nbytes for each in stored.values())
+        if shard and size + added > limit:
+            yield shard
+            shard, size = {}, 0
+        shard |= stored
+        size += added
+    yield shard
 
 
-def _was_eight_bit(tensor: Tensor) -> bool:
-    if tensor.ndim != 2 or tensor.numel() < EIGHT_BIT_FROM or not tensor.is_floating_point():
-        return False
-    return torch.equal(dequantize_rows(*quantize_rows(tensor)), tensor.float())
+def _stored(name: str, tensor: Tensor, half: bool, eight_bit: bool) -> dict[str, Tensor]:
+    if eight_bit or (half and was_eight_bit(tensor)):
+        codes, scale = quantize_rows(tensor)
+        return {name: codes, name + SCALE_SUFFIX: _finite(name, scale)}
+    if half:
+        tensor = _finite(name, tensor.half() if tensor.dtype is torch.float32 else tensor)
+    return {name: tensor.contiguous()}
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Reads what ``write_tensors`` wrote, floating tensors as float32; ValueError for a missing, cut off or foreign file."""
-    if not path.is_file():
-        raise ValueError(f"{path} is missing; the model folder is not complete")
+def _finite(name: str, tensor: Tensor) -> Tensor:
+    if not bool(torch.isfinite(tensor).all()):
+        raise ValueError(f"{name} holds values that are not finite in 16 bits; the training run has diverged")
+    return tensor
+
+
+def read_tensors(folder: Path, stem: str) -> StoredTensors:
+    """What ``write_tensors`` wrote. Only the headers are read at once, each tensor when it is asked for.
+
+    ValueError, naming the file, for one that is missing, cut off or not safetensors, and for an index that is broken or
+    does not agree with its shards.
+    """
+    paths, weight_map = find_shards(folder, stem)
+    files, shapes = {}, {}
+    for path in paths:
+        header = _open(path)
+        for name in header.keys():  # noqa: SIM118 - it is no mapping
+            files[name] = path
+            shapes[name] = tuple(header.get_slice(name).get_shape())
+    if weight_map is not None:
+        check_index(folder, stem, weight_map, files)
+    for name in files:
+        scales = shapes.get(name + SCALE_SUFFIX)
+        if scales is not None and (len(shapes[name]) != 2 or scales != shapes[name][:1]):
+            raise ValueError(f"{files[name]}: {name} has shape {list(shapes[name])} but scales {list(scales)}")
+    return StoredTensors(files, shapes)
+
+
+class StoredTensors(Mapping[str, Tensor]):
+    """The tensors of safetensors files, of which only what is asked for is in memory.
+
+    A matrix stored in 8 bits is given as float32, everything else as it is stored. What is given is mapped from the file:
+    copy it before writing to it. ``shapes`` has the same names.
+    """
+
+    def __init__(self, files: Mapping[str, Path], shapes: Mapping[str, tuple[int, ...]]) -> None:
+        self._files = files
+        self._names = [name for name in files if not _is_scale(name, files)]
+        self.shapes = {name: shapes[name] for name in self._names}
+        self._mapped: tuple[Path, Any] | None = None
+        self._read_bytes = 0
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self.shapes:
+            raise KeyError(name)
+        tensor = self._read(name)
+        scale = name + SCALE_SUFFIX
+        return dequantize_rows(tensor, self._read(scale)) if scale in self._files else tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def _read(self, name: str) -> Tensor:
+        path = self._files[name]
+        if self._mapped is None or self._mapped[0] != path or self._read_bytes > _MAPPED_BYTES:
+            self._mapped, self._read_bytes = None, 0
+            self._mapped = path, _open(path)
+        tensor: Tensor = self._mapped[1].get_tensor(name)
+        self._read_bytes += tensor.nbytes
+        return tensor
+
+
+def _is_scale(name: str, files: Mapping[str, Path]) -> bool:
+    return name.endswith(SCALE_SUFFIX) and name.removesuffix(SCALE_SUFFIX) in files
+
+
+def _open(path: Path) -> Any:
     try:
-        with safe_open(path, framework="pt") as file:
-            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is not a readable safetensors file ({error}); copy it again") from error
-    state = {}
-    for name, tensor in stored.items():
-        if name.endswith(SCALE_SUFFIX):
-            continue
-        scale = stored.get(name + SCALE_SUFFIX)
-        if scale is not None:
-            if tensor.ndim != 2 or scale.shape != tensor.shape[:1]:
-                raise ValueError(f"{path}: {name} has shape {list(tensor.shape)} but scales {list(scale.shape)}")
-            tensor = dequantize_rows(tensor, scale)
-        state[name] = tensor.float() if tensor.is_floating_point() else tensor
-    return state
-
-
-def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Copies ``state`` into ``module``; ValueError naming the tensors that are missing, unknown or of another shape."""
-    expected = module.state_dict()
-    problems = [f"{name} is missing" for name in expected if name not in state]
-    problems += [f"{name} is not part of the configured model" for name in state if name not in expected]
-    problems += [
-        f"{name} has shape {list(state[name].shape)}, the configuration asks for {list(tensor.shape)}"
-        for name, tensor in expected.items()
-        if name in state and state[name].shape != tensor.shape
-    ]
-    if problems:
-        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
-        raise ValueError(f"{source} does not fit its config.json: {'; '.join(problems[:3])}{more}")
-    module.load_state_dict(dict(state))

@@ -1,0 +1,123 @@
+"""Models by name: those of the package, folders, and the model hub, from which they come and to which they go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mentor.checkpoint.layout import ASSETS, BUNDLE_FILES, CONFIG, WEIGHT_FILES, read_config, shipped_models
+
+
+@dataclass(frozen=True)
+class HubOptions:
+    """How the hub is asked, in huggingface_hub's words; the environment variable HF_HUB_OFFLINE=1 is heeded too."""
+
+    revision: str | None = None
+    """Branch, tag or commit; None: the newest."""
+    cache_dir: str | Path | None = None
+    token: str | bool | None = None
+    local_files_only: bool = False
+
+
+def locate(name: str, options: HubOptions, *, only_config: bool = False) -> Path:
+    """The folder of a shipped model, a bundle's folder, or a model of the hub; ValueError if there is none.
+
+    ``only_config``: of a bundle on the hub nothing but the configuration is fetched.
+    """
+    shipped, path = name in shipped_models(), Path(name).expanduser()
+    if name and (shipped or path.exists()):
+        if options.revision is not None:
+            raise ValueError(f"revision: {name} lies on this computer; only a model of the hub has revisions")
+        return ASSETS / name if shipped else path
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.endswith("/"):
+        return _from_hub(name, options, only_config)
+    known = ", ".join(shipped_models()) or "none in this installation"
+    raise ValueError(f"unknown model {name!r}; known: {known}; or give a model folder or a hub name (owner/name)")
+
+
+def _from_hub(name: str, options: HubOptions, only_config: bool) -> Path:
+    from mentor.checkpoint.released import RAW, convert_released  # it writes bundles, so it stands above this file
+
+    if name in RAW:
+        return convert_released(
+            name,
+            revision=options.revision,
+            cache_dir=options.cache_dir,
+            token=options.token,
+            local_files_only=options.local_files_only,
+            progress=True,
+        )
+    # The configuration first: nobody should wait for ten gigabytes to be told that they are another kind of model.
+    folder = download(name, options, options.revision, [CONFIG, "model_index.json"])
+    read_config(folder)
+    return folder if only_config else download(name, options, folder.name, BUNDLE_FILES)
+
+
+def download(name: str, options: HubOptions, revision: str | None, patterns: list[str]) -> Path:
+    """The snapshot folder of a hub repository, with the files that match ``patterns`` where it has them.
+
+    ValueError if the hub cannot be reached and the files are not in its cache.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        folder = snapshot_download(
+            name,
+            revision=revision,
+            cache_dir=options.cache_dir,
+            token=options.token,
+            local_files_only=options.local_files_only,
+            allow_patterns=patterns,
+        )
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise ValueError(
+            f"there is no folder {name}, and the model hub did not give {name!r}"
+            f"{'' if revision is None else f' at {revision!r}'} ({_reason(error)}); without a network use a shipped model "
+            f"({', '.join(shipped_models())}) or a local folder"
+        ) from error
+    return Path(folder)
+
+
+def push_folder(
+    folder: Path,
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    token: str | bool | None = None,
+    revision: str | None = None,
+    commit_message: str | None = None,
+    create_pr: bool = False,
+) -> str:
+    """Uploads a bundle folder as one commit, making the repository or the branch if it is not there; returns its address.
+
+    Weights of an older version that the folder does not have are removed in the same commit. ValueError if the hub refuses.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+    read_config(folder)
+    api = HfApi(token=token)
+    try:
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        if revision is not None and not create_pr:
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            revision=revision,
+            commit_message=commit_message or "Upload model",
+            create_pr=create_pr,
+            allow_patterns=BUNDLE_FILES,
+            delete_patterns=WEIGHT_FILES,
+        )
+    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError) as error:
+        raise ValueError(
+            f"the model hub did not take {repo_id!r} ({_reason(error)}); check the name, the network and the token "
+            "(`hf auth login`)"
+        ) from error
+    return commit.pr_url or commit.commit_url
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0]}"

@@ -1,0 +1,60 @@
+"""What a bundle folder holds, and its configuration.
+
+config.json  model.safetensors  image_tokenizer.safetensors  tokenizer.json  [query_tokenizer.json]  README.md
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+
+from mentor.checkpoint.foreign import describe
+from mentor.checkpoint.shards import patterns
+from mentor.config.load import from_dict
+from mentor.config.model import MentorConfig
+
+CONFIG, TEXT_TOKENIZER, QUERY_TOKENIZER, CARD = "config.json", "tokenizer.json", "query_tokenizer.json", "README.md"
+MODEL, IMAGE_TOKENIZER = "model", "image_tokenizer"
+"""Stems of the files that hold the weights."""
+
+ASSETS = Path(str(files("mentor"))) / "assets"
+WEIGHT_FILES = [*patterns(MODEL), *patterns(IMAGE_TOKENIZER)]
+BUNDLE_FILES = [CONFIG, TEXT_TOKENIZER, QUERY_TOKENIZER, CARD, *WEIGHT_FILES]
+"""Glob patterns of every file that a bundle may have."""
+
+
+def shipped_models() -> list[str]:
+    """Names of the models that come with the package."""
+    return sorted(path.parent.name for path in ASSETS.glob(f"*/{MODEL}.safetensors"))
+
+
+def read_config(folder: Path) -> MentorConfig:
+    """The configuration of a bundle folder.
+
+    ValueError if it is missing, not JSON or not a configuration, and for a folder or file of another kind of model.
+    """
+    path = folder / CONFIG
+    what = describe(folder)
+    if what is not None:
+        raise ValueError(
+            f"{folder} is {what}; expected a model folder of mentor, with {CONFIG} and {MODEL}.safetensors"
+        )
+    try:
+        return from_dict(MentorConfig, json.loads(path.read_text(encoding="utf-8")), where="")
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}); is {folder} a model folder?") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def check_target(folder: Path) -> None:
+    """ValueError where a bundle must not be saved because ``folder`` holds something else, which saving would delete."""
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file; choose a new folder for the model")
+    if not folder.is_dir():
+        return
+    others = [path.name for path in folder.iterdir() if not any(path.match(pattern) for pattern in BUNDLE_FILES)]
+    if others or describe(folder) is not None:
+        named = ", ".join(sorted(others)[:3]) or "another kind of model"
+        raise ValueError(f"{folder} holds other files ({named}); choose a new folder for the model")
