@@ -12,11 +12,14 @@ from torch import Tensor
 from mentor.checkpoint.store import load_bundle
 from mentor.config.run import MentorObjectiveConfig
 from mentor.data.shards import PrecomputedDataset
+from mentor.generation.decode import generate_tokens
 from mentor.models.mentor import Mentor
 from mentor.training.conditions import under
 from mentor.training.feed import MentorFeed, collate
 from mentor.training.objective import MentorObjective
-from mentor.training.trainer import Trainer, seed_everything
+from mentor.training.protocol import Batch
+from mentor.training.step import seed_everything
+from mentor.training.trainer import Trainer
 from tests.generation.tiny_bundle import tiny_bundle
 from tests.training.tiny import tiny_config
 from tests.training.tiny_mentor import processor, rows, write
@@ -29,9 +32,14 @@ def _objective(tmp_path: Path, dropout: float = 0.0, **options: Any) -> MentorOb
     return MentorObjective(tiny_bundle(), processor(), config, held_out, batch_size=5, **options)
 
 
+def _batch(count: int, seed: int = 0) -> Batch:
+    chances = torch.rand(count, generator=torch.Generator().manual_seed(seed))
+    return collate(rows(count), processor(), 8) | {"chances": chances}
+
+
 def test_the_loss_is_the_mean_log_loss_of_the_right_tokens(tmp_path: Path) -> None:
     objective = _objective(tmp_path)
-    batch = collate(rows(6), processor(), 8)
+    batch = _batch(6)
     with torch.no_grad():
         loss = objective.loss(batch, 0)[0]
         singles = []
@@ -45,7 +53,7 @@ def test_the_loss_is_the_mean_log_loss_of_the_right_tokens(tmp_path: Path) -> No
 
 def test_train_and_eval_mode_give_the_same_loss(tmp_path: Path) -> None:
     objective = _objective(tmp_path, dropout=0.5)
-    batch = collate(rows(6), processor(), 8)
+    batch = _batch(6)
     losses = []
     for training in (True, False):
         objective.module.train(training)
@@ -57,7 +65,7 @@ def test_train_and_eval_mode_give_the_same_loss(tmp_path: Path) -> None:
 
 def test_dropped_prompts_are_replaced_by_the_null_condition(tmp_path: Path) -> None:
     objective = _objective(tmp_path, dropout=1.0)
-    batch = collate(rows(6), processor(), 8)
+    batch = _batch(6)
     other = dict(batch, input_ids=batch["input_ids"].clone(), features=torch.randn_like(batch["features"].float()))
     other["input_ids"][batch["input_ids"] > 2] = 3
     with torch.no_grad():
@@ -71,11 +79,9 @@ def test_dropped_prompts_are_replaced_by_the_null_condition(tmp_path: Path) -> N
 
 def test_about_the_asked_share_is_dropped(tmp_path: Path) -> None:
     objective, dropped = _objective(tmp_path, dropout=0.1), []
-    batch = collate(rows(12), processor(), 8)
     objective.token_losses = lambda batch, drop=None: dropped.append(drop) or torch.zeros(1)  # type: ignore
     for step in range(200):
-        seed_everything(0, step)
-        objective.loss(batch, step)
+        objective.loss(_batch(12, seed=step), step)
     assert torch.cat(dropped).float().mean() == pytest.approx(0.1, abs=0.02)
 
 
@@ -118,10 +124,11 @@ def test_evaluation_averages_over_object_tokens(tmp_path: Path) -> None:
 
 def test_eight_samples_are_learned_by_heart_and_the_bundle_loads(tmp_path: Path) -> None:
     objective = _objective(tmp_path, dropout=0.0, train_counts={"subject": 12})
-    data = PrecomputedDataset(tmp_path / "shards", "train")
+    write(tmp_path / "eight", rows(8), rows(1))  # more of them would share prompts
+    data = PrecomputedDataset(tmp_path / "eight", "train")
     feed = MentorFeed(data, processor(), batch_size=8, length_multiple=8, seed=0)
     fixed = feed.batch(0)
-    feed.batch = lambda index: fixed  # type: ignore[method-assign]
+    feed.batch = lambda index, share=None: fixed  # type: ignore[method-assign]
     config = tiny_config(
         trainable=["encoder.connector", "projector", "decoder", "null_condition"],
         optim={"kind": "muon", "lr": 1e-2, "muon_lr": 0.02, "weight_decay": 0.0},
@@ -135,9 +142,15 @@ def test_eight_samples_are_learned_by_heart_and_the_bundle_loads(tmp_path: Path)
     with torch.no_grad():
         assert float(objective.loss(fixed, 0)[0]) < 0.05
     loaded = load_bundle(final)
+    prompts = {name: fixed[name] for name in ("input_ids", "attention_mask", "features")}
     with torch.no_grad():
-        logits = loaded.mentor(fixed["input_ids"], fixed["attention_mask"], fixed["features"], fixed["tokens"])
-    assert (logits.argmax(-1) == fixed["tokens"]).float().mean() > 0.99
+        drawn = generate_tokens(
+            loaded.mentor, *loaded.mentor.condition(**prompts),
+            cfg_scale=1.0, temperature=0.0, top_k=0, top_p=1.0, generators=[torch.Generator() for _ in range(8)],
+        )  # fmt: skip
+        pictures, expected = (loaded.image_tokenizer.decode(tokens) for tokens in (drawn, fixed["tokens"]))
+    assert torch.equal(drawn, fixed["tokens"])  # the very codes, so the very pictures
+    assert torch.equal(pictures, expected)
 
 
 def test_the_grid_shows_targets_above_samples(tmp_path: Path) -> None:

@@ -79,6 +79,39 @@ def test_a_foreign_optimiser_state_is_refused() -> None:
     module = TinyModule()
     parameters = dict(module.named_parameters())
     groups = default_groups(module, parameters)
-    state = Optimizer(OptimConfig(kind="muon"), groups, dict(parameters)).state_dict()
-    with pytest.raises(ValueError, match="optimiser"):
-        Optimizer(OptimConfig(), groups, dict(parameters)).load_state_dict(state)
+    optimizer = Optimizer(OptimConfig(), groups, dict(parameters))
+    weight = module.output.weight
+    with pytest.raises(ValueError, match=r"remembers Muon\.output\.weight\.momentum, which the recipe's \(AdamW\)"):
+        optimizer.blank("Muon.output.weight.momentum", weight.shape, weight.dtype)
+    with pytest.raises(ValueError, match="remembers AdamW.nothing.exp_avg"):
+        optimizer.blank("AdamW.nothing.exp_avg", weight.shape, weight.dtype)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_the_memory_can_be_taken_out_and_put_back(kind: str) -> None:
+    def start() -> tuple[TinyModule, Optimizer]:
+        torch.manual_seed(0)
+        module = TinyModule()
+        parameters = dict(module.named_parameters())
+        return module, Optimizer(OptimConfig(kind=kind), default_groups(module, parameters), dict(parameters))
+
+    def steps(module: TinyModule, optimizer: Optimizer, seeds: range) -> None:
+        for seed in seeds:
+            generator = torch.Generator().manual_seed(seed)
+            for parameter in module.parameters():
+                parameter.grad = torch.randn(parameter.shape, generator=generator)
+            optimizer.step(1.0)
+
+    whole, whole_optimizer = start()
+    steps(whole, whole_optimizer, range(6))
+    half, half_optimizer = start()
+    steps(half, half_optimizer, range(3))
+    other, other_optimizer = start()
+    other.load_state_dict(half.state_dict())
+    memory = {}
+    for name, tensor in half_optimizer.state_dict().items():
+        memory[name] = other_optimizer.blank(name, tensor.shape, tensor.dtype).copy_(tensor)
+    other_optimizer.load_state_dict(memory)
+    steps(other, other_optimizer, range(3, 6))
+    for name, parameter in whole.named_parameters():
+        assert torch.equal(parameter, dict(other.named_parameters())[name]), name

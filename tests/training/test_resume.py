@@ -1,63 +1,25 @@
-"""Checkpoints: resuming to the bit after a kill at any moment, and folders that do not fit."""
+"""Checkpoints: what is kept, what is resumed, folders that do not fit, and a full disk."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from mentor.training import checkpointing
-from tests.training.resumed import CHANGES
+from mentor.training import run_folder
+from mentor.training.checkpointing import load, read_state
+from tests.training import runs
 from tests.training.tiny import tiny_config, tiny_trainer
-
-ROOT = Path(__file__).parents[2]
-
-
-def _finish(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(tiny_trainer(tiny_config(**CHANGES), dropout=0.2).run(folder) / "model.safetensors")
+from tests.training.together import start, together
 
 
-def _kill_when(folder: Path, checkpoints: int) -> None:
-    """Starts the run in another process and kills it after so many checkpoints."""
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}", "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.training.resumed", str(folder)],
-        env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        before = len(checkpointing.complete(folder))
-        last = checkpointing.complete(folder)[-1:]
-        for _ in range(6000):
-            found = checkpointing.complete(folder)
-            if (found[-1:] != last and len(found) >= min(2, before + checkpoints)) or process.poll() is not None:
-                break
-            time.sleep(0.005)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-
-
-@pytest.mark.integration
-def test_a_killed_run_ends_in_the_same_bits(tmp_path: Path) -> None:
-    torch.set_num_threads(1)
-    whole = _finish(tmp_path / "whole")
-    _kill_when(tmp_path / "killed", checkpoints=1)
-    _kill_when(tmp_path / "killed", checkpoints=2)
-    left = checkpointing.complete(tmp_path / "killed")
-    assert left
-    assert checkpointing.load(left[-1], torch.device("cpu")).step < 40
-    resumed = _finish(tmp_path / "killed")
-    for name, tensor in whole.items():
-        assert torch.equal(tensor, resumed[name]), name
-    steps = [line.split('"step": ')[1].split(",")[0] for line in _train_lines(tmp_path / "killed")]
-    assert steps == [str(step) for step in range(1, 41)]  # nothing missing, nothing twice
+def _records(folder: Path, kind: str) -> list[dict[str, Any]]:
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [record for record in records if record["kind"] == kind]
 
 
 def _train_lines(folder: Path) -> list[str]:
@@ -66,7 +28,71 @@ def _train_lines(folder: Path) -> list[str]:
 
 def test_the_last_checkpoints_are_kept(tmp_path: Path) -> None:
     tiny_trainer(tiny_config()).run(tmp_path / "run")
-    assert [path.name for path in checkpointing.complete(tmp_path / "run")] == ["step-00000008", "step-00000012"]
+    assert [path.name for path in run_folder.complete(tmp_path / "run")] == ["step-00000008", "step-00000012"]
+
+
+def test_the_best_checkpoint_is_kept_too(tmp_path: Path) -> None:
+    """With a large learning rate at the end the best one is an early one."""
+    for best_is in ("lowest", "highest"):
+        saving = {"every": 1, "keep": 2, "best": "error", "best_is": best_is}
+        config = tiny_config(optim={"lr": 0.5}, schedule={"floor": 1.0, "warmup": 12}, checkpointing=saving)
+        run = tmp_path / best_is
+        tiny_trainer(config).run(run)
+        errors = {record["step"]: record["error"] for record in _records(run, "eval")}
+        assert list(errors) == list(range(1, 13))  # whatever logging.evaluate_every says
+        chosen = (min if best_is == "lowest" else max)(errors, key=lambda step: errors[step])
+        assert [path.name for path in run_folder.complete(run)] == [f"step-{s:08d}" for s in sorted({chosen, 11, 12})]
+        assert (chosen < 11) == (best_is == "lowest")
+
+
+def test_an_unknown_metric_is_told_at_the_first_evaluation(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no held-out metric is called 'nll'; known: error, training"):
+        tiny_trainer(tiny_config(checkpointing={"best": "nll"})).run(tmp_path / "run")
+    assert not run_folder.complete(tmp_path / "run")
+
+
+def test_a_checkpoint_says_where_the_run_is(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    tiny_trainer(tiny_config(optim={"accumulate": 3}, seed=5)).run(run)
+    state = read_state(run_folder.complete(run)[-1])
+    expected = {"step": 12, "next_batch": 36, "seed": 5, "processes": 1, "skipped": 0, "skipped_in_a_row": 0}
+    assert expected.items() <= state.items()
+    assert state["metrics"].keys() == {"error", "training"}
+
+
+def test_another_model_is_refused(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    tiny_trainer(tiny_config()).run(run)
+    trainer = tiny_trainer(tiny_config())
+    tensors, last = trainer.weights.state_dict(), run_folder.complete(run)[-1]
+    fewer = {name: tensor for name, tensor in tensors.items() if name != "weights.output.bias"}
+    with pytest.raises(ValueError, match=r"one of the two only: weights\.output\.bias"):
+        load(last, fewer, trainer.optimizer.blank, trainer.processes)
+    other = tensors | {"weights.output.bias": torch.zeros(2)}
+    with pytest.raises(ValueError, match=r"weights\.output\.bias has shape \(1,\), not \(2,\)"):
+        load(last, other, trainer.optimizer.blank, trainer.processes)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("limit", [100, 3000, 20_000])
+def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_space(tmp_path: Path, limit: int) -> None:
+    """Files that may not grow stand for the full disk; too small for the JSON, the metadata or the tensors."""
+    run = tmp_path / "run"
+    changes = {"optim": {"kind": "adamw"}, "logging": {"every": 0, "evaluate_every": 0}}
+    tiny_trainer(tiny_config(**changes)).run(tmp_path / "whole")
+    together(1, runs.train_tiny, str(run), changes, 4, logs=tmp_path)
+    before = {path: path.read_bytes() for path in (run / "checkpoints").rglob("*") if path.is_file()}
+    assert [path.parent.name for path in before] == ["step-00000004"] * 3
+    process = start(runs.train_short_of_space, str(run), changes, limit, log=tmp_path / "full.log")
+    process.join(60)
+    told = (tmp_path / "full.log").read_text()
+    assert process.exitcode == 2, told
+    assert "the checkpoint of step 8 cannot be written (" in told
+    assert "File too large" in told
+    assert "it goes on from step-00000004" in told
+    assert {path: path.read_bytes() for path in (run / "checkpoints").rglob("*") if path.is_file()} == before
+    together(1, runs.train_tiny, str(run), changes, logs=tmp_path)
+    assert (run / "final/model.safetensors").read_bytes() == (tmp_path / "whole/final/model.safetensors").read_bytes()
 
 
 def test_a_finished_run_is_exported_again_and_not_trained_again(tmp_path: Path) -> None:
@@ -104,10 +130,10 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-@pytest.mark.parametrize("name", ["weights.safetensors", "optimizer.pt", "state.json"])
+@pytest.mark.parametrize("name", [".metadata", "__0_0.distcp", "state.json"])
 def test_a_damaged_checkpoint_is_named(tmp_path: Path, name: str) -> None:
     tiny_trainer(tiny_config()).run(tmp_path / "run")
-    damaged = checkpointing.complete(tmp_path / "run")[-1] / name
+    damaged = run_folder.complete(tmp_path / "run")[-1] / name
     damaged.write_bytes(damaged.read_bytes()[:20])
     with pytest.raises(ValueError, match="step-00000012 cannot be read"):
         tiny_trainer(tiny_config()).run(tmp_path / "run")
@@ -119,9 +145,9 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        checkpointing.write_folder(tmp_path / "final", fails)
+        run_folder.write_folder(tmp_path / "final", fails)
     assert not (tmp_path / "final").exists()
-    checkpointing.write_folder(tmp_path / "final", lambda folder: (folder / "whole").touch())
+    run_folder.write_folder(tmp_path / "final", lambda folder: (folder / "whole").touch())
     with pytest.raises(OSError, match="disk full"):
-        checkpointing.write_folder(tmp_path / "final", fails)
+        run_folder.write_folder(tmp_path / "final", fails)
     assert [path.name for path in (tmp_path / "final").iterdir()] == ["whole"]

@@ -10,8 +10,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mentor.training.protocol import Batch
-from mentor.training.trainer import Trainer, pick_device, seed_everything
+from mentor.training.distributed import pick_device
+from mentor.training.protocol import WHOLE, Batch, Share
+from mentor.training.run_folder import complete, remove_folder
+from mentor.training.step import seed_everything
+from mentor.training.trainer import Trainer
 from tests.training.tiny import TinyFeed, TinyObjective, tiny_config, tiny_trainer
 
 
@@ -21,7 +24,7 @@ class Slices:
     def __init__(self, ends: list[int]) -> None:
         self.whole, self.ends = TinyFeed(24).batch(0), ends
 
-    def batch(self, index: int) -> Batch:
+    def batch(self, index: int, share: Share = WHOLE) -> Batch:
         place = index % len(self.ends)
         start = self.ends[place - 1] if place else 0
         return {name: value[start : self.ends[place]] for name, value in self.whole.items()}
@@ -34,7 +37,7 @@ def test_accumulated_batches_equal_one_batch(ends: list[int]) -> None:
         config = tiny_config(optim={"accumulate": len(parts)}, precision="fp32")
         trainer = Trainer(config, TinyObjective(), Slices(parts), device="cpu")
         for _ in range(3):
-            metrics = trainer._update([trainer.feed.batch(i) for i in range(len(parts))])
+            metrics = trainer.stepper.update([trainer.feed.batch(i) for i in range(len(parts))], 0)
         results.append((float(metrics["loss"]), float(metrics["absolute"]), trainer.weights.masters))
     assert results[0][0] == pytest.approx(results[1][0], rel=1e-5)
     assert results[0][1] == pytest.approx(results[1][1], rel=1e-5)
@@ -64,7 +67,7 @@ def test_it_learns(tmp_path: Path, precision: str) -> None:
 
 
 def test_metrics_of_every_kind_are_written(tmp_path: Path) -> None:
-    tiny_trainer(tiny_config(logging={"tensorboard": True})).run(tmp_path / "run")
+    tiny_trainer(tiny_config(logging={"trackers": ["tensorboard"]})).run(tmp_path / "run")
     records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     train = [record for record in records if record["kind"] == "train"]
     assert [record["step"] for record in train] == list(range(1, 13))
@@ -86,6 +89,17 @@ def test_the_description_names_what_is_trained() -> None:
     assert "final learning rate: 0.001 / 0.0014 (muon)" in text
 
 
+def test_the_released_schedule_counts_the_batches_of_a_step(tmp_path: Path) -> None:
+    config = tiny_config(optim={"accumulate": 2}, schedule={"kind": "released_linear", "warmup": 0.25})
+    trainer = tiny_trainer(config)
+    assert "warm-up steps: 6" in "\n".join(trainer.describe())
+    trainer.run(tmp_path / "run")
+    records = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    rates = [record["lr"] for record in records if record["kind"] == "train"]
+    rise, fall = [step / 6 for step in range(7)], [1 - step / 24 for step in range(1, 6)]
+    assert rates == pytest.approx([1e-2 * share for share in (*rise, *fall)])
+
+
 class Breaking(TinyObjective):
     def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, float | Tensor]]:
         loss, metrics = super().loss(batch, step)
@@ -101,8 +115,68 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(tmp_pat
         "step-00000008",
     ]
     assert not (tmp_path / "run" / "final").exists()
-    state = load_file(tmp_path / "run" / "checkpoints" / "step-00000008" / "weights.safetensors")
-    assert all(bool(tensor.isfinite().all()) for tensor in state.values())
+    again = tiny_trainer(tiny_config())
+    again._restore(tmp_path / "run" / "checkpoints" / "step-00000008")
+    assert all(bool(tensor.isfinite().all()) for tensor in again.weights.full.values())
+
+
+class Spoilt(TinyObjective):
+    """The loss of some steps is no number."""
+
+    def __init__(self, steps: set[int]) -> None:
+        super().__init__()
+        self.steps = steps
+
+    def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, float | Tensor]]:
+        loss, metrics = super().loss(batch, step)
+        return loss * (float("inf") if step in self.steps else 1.0), metrics
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16_pure"])
+def test_spoilt_steps_are_left_out_and_counted_also_across_a_resume(tmp_path: Path, precision: str) -> None:
+    config = tiny_config(precision=precision, optim={"skip_nonfinite": 2}, checkpointing={"every": 4}, ema=0.5)
+    trainer = Trainer(config, Spoilt({4, 6, 7}), TinyFeed(8), device="cpu")
+    trainer.run(tmp_path / "run")
+    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    train = [record for record in records if record["kind"] == "train"]
+    assert [record["skipped_steps"] for record in train] == [0, 0, 0, 0, 1, 1, 2, 3, 3, 3, 3, 3]
+    assert [record["step"] for record in train if record["loss"] is None] == [5, 7, 8]
+    assert all(bool(tensor.isfinite().all()) for tensor in trainer.weights.state_dict().values())
+    # Steps 8 and 9 are the second and third in a row, with a resume between.
+    trainer = Trainer(config, Spoilt({6, 7, 8}), TinyFeed(8), device="cpu")
+    remove_folder(tmp_path / "run" / "checkpoints" / "step-00000012")
+    with pytest.raises(ValueError, match="step 9: the loss is inf and the gradient norm nan after 2 steps left out"):
+        trainer.run(tmp_path / "run")
+    assert [path.name for path in complete(tmp_path / "run")] == ["step-00000008"]
+
+
+def test_a_step_left_out_changes_no_weight(tmp_path: Path) -> None:
+    trainer = Trainer(tiny_config(optim={"skip_nonfinite": 1}), Spoilt({0}), TinyFeed(8), device="cpu")
+    before = {name: tensor.clone() for name, tensor in trainer.weights.masters.items()}
+    trainer.stepper.update([trainer.feed.batch(0)], 0)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in trainer.weights.masters.items())
+    assert trainer.optimizer.state_dict() == {}
+
+
+class Patchy(TinyFeed):
+    """Left out ``index`` samples of every batch, it says."""
+
+    def batch(self, index: int, share: Share = WHOLE) -> Batch:
+        return super().batch(index, share) | {"skipped": index}
+
+
+def test_samples_that_a_feed_left_out_are_told(tmp_path: Path) -> None:
+    trainer = Trainer(tiny_config(optim={"accumulate": 2}), TinyObjective(), Patchy(8), device="cpu")
+    trainer.run(tmp_path / "run")
+    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [r["skipped_samples"] for r in records if r["kind"] == "train"] == [4 * step + 1 for step in range(12)]
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16_pure"])
+def test_one_process_is_alone_whatever_the_strategy(strategy: str, precision: str) -> None:
+    trainer = tiny_trainer(tiny_config(engine={"strategy": strategy}, precision=precision))
+    assert trainer.strategy == "single"
 
 
 def test_worker_processes_give_the_same_weights(tmp_path: Path) -> None:

@@ -65,12 +65,20 @@ def test_average_is_the_exponential_mean_and_is_seen_only_inside_the_block() -> 
     assert torch.allclose(module.output.weight, expected, atol=1e-5)
 
 
-def test_state_of_another_module_is_refused() -> None:
+def test_what_is_trained_is_float32_whatever_was_loaded() -> None:
+    module = TinyModule().bfloat16()
+    weights = Weights(module, freeze(module, ["output"]), half=True, ema=0.0)
+    assert weights.masters["output.weight"].dtype == torch.float32
+    assert weights.full["encoder.weight"].dtype == module.output.weight.dtype == torch.bfloat16
+    module = TinyModule().bfloat16()
+    Weights(module, freeze(module, ["output"]), half=False, ema=0.0)
+    assert {parameter.dtype for parameter in module.parameters()} == {torch.float32}
+
+
+def test_gradients_of_several_batches_add_up_in_float32() -> None:
     module = TinyModule()
-    weights = Weights(module, freeze(module, [""]), half=False, ema=0.0)
-    state = {name: tensor.clone() for name, tensor in weights.state_dict().items()}
-    with pytest.raises(ValueError, match=r"one of the two only: weights\.output\.bias"):
-        weights.load_state_dict({name: t for name, t in state.items() if name != "weights.output.bias"})
-    state["weights.output.bias"] = torch.zeros(2)
-    with pytest.raises(ValueError, match=r"weights\.output\.bias has shape \(2,\), not \(1,\)"):
-        weights.load_state_dict(state)
+    weights = Weights(module, freeze(module, ["output"]), half=True, ema=0.0)
+    for _ in range(300):  # in bfloat16 the sum would stand still at 256
+        module.output.bias.grad = torch.ones_like(module.output.bias)
+        weights.collect_gradients()
+    assert float(weights.masters["output.bias"].grad) == 300

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mentor.config.load import from_dict, merge
 from mentor.config.run import TrainConfig
-from mentor.training.protocol import Batch, Objective
+from mentor.training.protocol import WHOLE, Batch, Objective, Share
 from mentor.training.trainer import Trainer
 
 
@@ -27,7 +27,8 @@ class TinyModule(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
             self.seen += len(x)
-        return self.output(self.body(self.encoder(x))).squeeze(-1)
+        x = self.body(self.encoder(x.to(self.encoder.weight.dtype)))
+        return self.output(x).sum(-1)  # FSDP warns of a view
 
 
 class TinyObjective(Objective):
@@ -39,7 +40,7 @@ class TinyObjective(Objective):
         return float(len(batch["x"]))
 
     def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, float | Tensor]]:
-        error = self.module(batch["x"].to(self.module.output.weight.dtype)).float() - batch["y"]
+        error = self.module(batch["x"]).float() - batch["y"]
         return error.square().mean(), {"absolute": error.detach().abs().mean()}
 
     def evaluate(self) -> dict[str, float]:
@@ -54,9 +55,9 @@ class TinyFeed:
     def __init__(self, batch_size: int, seed: int = 0) -> None:
         self.batch_size, self.seed = batch_size, seed
 
-    def batch(self, index: int) -> Batch:
+    def batch(self, index: int, share: Share = WHOLE) -> Batch:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
-        x = torch.randn(self.batch_size, 8, generator=generator)
+        x = torch.randn(self.batch_size, 8, generator=generator)[share.part]
         return {"x": x, "y": x[:, 0] * x[:, 1] + x[:, 2]}
 
 
@@ -68,7 +69,7 @@ def tiny_config(**changes: Any) -> TrainConfig:
         "data": {"batch_size": 8},
         "optim": {"lr": 1e-2},
         "schedule": {"steps": 12, "warmup": 2, "floor": 0.1},
-        "logging": {"every": 1, "evaluate_every": 4, "grid_every": 0, "tensorboard": False},
+        "logging": {"every": 1, "evaluate_every": 4, "grid_every": 0, "trackers": []},
         "checkpointing": {"every": 4, "keep": 2},
     }
     return from_dict(TrainConfig, merge(values, changes))

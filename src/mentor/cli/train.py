@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mentor.config.run import TrainConfig
     from mentor.models.mentor import Mentor
 
 
@@ -20,7 +23,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--out", type=Path, help="folder of the run; an interrupted run there is resumed")
     parser.add_argument("--resume", action="store_true", help="fail unless there is a checkpoint to resume from")
     parser.add_argument("--overwrite", action="store_true", help="delete the run in --out and start anew")
-    parser.add_argument("--dry-run", action="store_true", help="build everything, tell what would be trained, and stop")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="tell what would be trained, without weights or data, and stop"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.set_defaults(run=run)
 
@@ -29,21 +34,54 @@ def run(args: argparse.Namespace) -> int:
     """Trains; raises ValueError for every mistake in the recipe, the data or the folder."""
     from mentor.config.recipes import load_recipe
     from mentor.training.build import build
-    from mentor.training.checkpointing import open_run
+    from mentor.training.distributed import join
+    from mentor.training.outline import outline
+    from mentor.training.run_folder import open_run
     from mentor.training.trainer import Trainer
 
     config = load_recipe(args.recipe, args.overrides)
     if not args.dry_run and args.out is None:
         raise ValueError("--out FOLDER is needed: the folder of the run")
-    if not args.dry_run:
-        open_run(args.out, config, overwrite=args.overwrite, resume=args.resume)  # before the slow building
-    objective, feed = build(config, sampler=_sample_tokens)
-    trainer = Trainer(config, objective, feed, device=args.device)
+    count = _wanted(config, args.device)
+    if count > 1:
+        _launch(count, args)
+    processes = join(args.device)
     if args.dry_run:
-        print("\n".join(trainer.describe()))
-        return 0
-    print(trainer.run(args.out))
+        told = "\n".join(outline(config, processes))
+    else:
+        # Before the slow building.
+        processes.first(lambda: open_run(args.out, config, overwrite=args.overwrite, resume=args.resume))
+        processes.wait()
+        objective, feed = build(config, sampler=_sample_tokens)
+        told = str(Trainer(config, objective, feed, device=args.device).run(args.out))
+    if processes.main:
+        print(told)
+    processes.wait()
+    processes.leave()
     return 0
+
+
+def _wanted(config: TrainConfig, device: str) -> int:
+    """How many processes this one shall start: none (1) where a launcher did, or where there is one device."""
+    import torch
+
+    if "WORLD_SIZE" in os.environ or device not in ("auto", "cpu", "cuda"):
+        return 1
+    if config.engine.processes:
+        return config.engine.processes
+    if device == "cpu" or config.objective == "image_tokenizer":
+        return 1
+    return max(1, min(torch.cuda.device_count(), config.data.batch_size))
+
+
+def _launch(count: int, args: argparse.Namespace) -> NoReturn:
+    """Becomes ``torchrun`` with the same command in ``count`` processes."""
+    flags = [f"--{name}" for name in ("resume", "overwrite") if getattr(args, name)] + ["--dry-run"] * args.dry_run
+    out = [] if args.out is None else ["--out", str(args.out)]
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m", "mentor"]
+    command = ["train", args.recipe, *args.overrides, *out, *flags, "--device", args.device]
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, *launcher, *command])
 
 
 def _sample_tokens(mentor: Mentor, states: Tensor, mask: Tensor) -> Tensor:

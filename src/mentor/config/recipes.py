@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from mentor.config.load import load_yaml
+from mentor.config.load import from_dict, read_yaml, with_overrides
 from mentor.config.run import TrainConfig
+from mentor.config.variants import with_answers, with_steps
 
 
 def recipe_folder() -> Path:
@@ -41,4 +42,8 @@ def recipe_header(name: str) -> str:
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> TrainConfig:
     """A recipe by name or path, with overrides applied. Raises ValueError for every mistake in it."""
-    return load_yaml(find_recipe(name), TrainConfig, overrides)
+    own = read_yaml(find_recipe(name))
+    answered = with_answers(with_overrides(own, overrides))
+    # Once more, over the answers: what a person types wins.
+    typed = [override for override in overrides if not override.strip().startswith("switches")]
+    return from_dict(TrainConfig, with_steps(with_overrides(answered, typed)))

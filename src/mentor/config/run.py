@@ -11,7 +11,7 @@ from typing import Any, Literal
 from mentor.config.load import from_dict, merge, to_dict
 from mentor.config.model import MentorConfig
 from mentor.config.presets import PRESETS
-from mentor.config.sources import SourceConfig
+from mentor.config.sources import SourceConfig, check_options
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,14 @@ class InitConfig:
     """A saved bundle (folder or hub name) whose weights are the starting point: the previous stage."""
     image_tokenizer: str | None = None
     """Folder of a trained image tokenizer (``final`` of a tokenizer run); not needed when ``bundle`` is given."""
+    parts: dict[str, str] = field(default_factory=dict)
+    """Module name -> another bundle that gives its weights, for example ``decoder: runs/xl/rope/final``."""
+    fresh: tuple[str, ...] = ()
+    """Modules whose weights in ``bundle`` are not taken: the connector, the projector, the null condition."""
+    query_former: str | None = None
+    """Hub folder of InstructBLIP or BLIP-2 whose Query-Former takes the connector's place."""
+    answerer: str | None = None
+    """Hub folder of the whole T5 whose decoder answers in the ``caption`` objective."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +57,12 @@ class DataConfig:
     """Folder written by ``mentor precompute`` (MENTOR objective only)."""
     weights: dict[str, float] = field(default_factory=dict)
     """Task name -> share of the samples; the shares need not add up to 1. Short for one source, the corpus."""
+    folder: str | None = None
+    """Folder that relative paths in ``sources`` start from."""
     sources: tuple[SourceConfig, ...] = ()
     """Where samples come from, in place of ``corpus`` and ``weights``."""
+    defaults: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Format -> options of all sources of it, for example ``released: {image_only: 0.1}``; a source's own win."""
     precomputed: bool = True
     """Whether training reads ``shards``. False: workers read and compose pictures, the device makes codes and features."""
     samples: int = 100_000
@@ -63,20 +75,24 @@ class DataConfig:
     """File that takes a line for every broken record; null: ``rejects.jsonl`` beside the shards, or named after the recipe."""
     batch_size: int = 64
     """Samples in one forward and backward pass."""
+    packing: bool = True
+    """Whether samples lie one after the other in one row. False: every sample is padded to the longest of its batch."""
     length_multiple: int = 8
-    """Condition lengths are rounded up to a multiple of this, which bounds the number of compiled shapes."""
+    """Without packing: condition lengths are rounded up to a multiple of this, which bounds the number of compiled shapes."""
     workers: int = 0
     """Processes that prepare batches ahead; 0: in the training process."""
 
     def __post_init__(self) -> None:
         if self.sources and (self.weights or self.corpus):
             raise ValueError("data: give sources, or corpus and weights for the corpus alone, not both")
+        for name, options in self.defaults.items():
+            check_options(name, options)
 
     @property
     def all_sources(self) -> tuple[SourceConfig, ...]:
         """``sources``, or the one that ``corpus`` and ``weights`` stand for."""
         if self.sources or not self.weights:
-            return self.sources
+            return tuple(source.within(self.folder, self.defaults) for source in self.sources)
         return (SourceConfig("corpus", path=self.corpus, options={"tasks": self.weights}),)
 
 
@@ -99,6 +115,8 @@ class OptimConfig:
     """Largest norm of the whole gradient; 0 turns clipping off."""
     accumulate: int = 1
     """Batches whose gradients make one step."""
+    accumulation: Literal["mean", "sum"] = "mean"
+    """``mean``: k batches give the gradient of one k times as large. ``sum``: k times that, as the released code."""
     skip_nonfinite: int = 0
     """Steps in a row that may be left out because their loss or gradient is no finite number; one more ends the run."""
 
@@ -164,6 +182,20 @@ class EngineConfig:
 
 
 @dataclass(frozen=True)
+class LoraConfig:
+    """Small trained matrices beside frozen linear layers, for cheap fine-tunes; the exported model has them merged."""
+
+    rank: int = 16
+    alpha: float = 32.0
+    """What the matrices add is multiplied by alpha / rank."""
+    dora: bool = False
+    """Train the length of each row of the weights apart from its direction (DoRA)."""
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ("decoder.layers",)
+    """Prefixes of module names: every linear layer under them gets an adapter."""
+
+
+@dataclass(frozen=True)
 class MentorObjectiveConfig:
     """The token cross-entropy objective (paper 2.3)."""
 
@@ -200,7 +232,11 @@ class TrainConfig:
     """A whole recipe."""
 
     name: str
-    objective: Literal["mentor", "image_tokenizer"]
+    objective: Literal["mentor", "caption", "image_tokenizer"]
+    stage: Literal["stage0", "rope", "stage1", "stage2", "later"] | None = None
+    """Which of the paper's trainings this is: what the answers to the conflicts go by (``config.variants``)."""
+    variant: Literal["fixed", "paper", "as_released"] = "fixed"
+    """Whose answers to the conflicts the values are."""
     seed: int = 0
     precision: Literal["fp32", "bf16", "bf16_pure"] = "fp32"
     """``bf16``: autocast. ``bf16_pure``: bfloat16 weights in the forward pass, float32 masters in the optimiser."""
@@ -209,6 +245,8 @@ class TrainConfig:
     """Decay of the running average of the weights; evaluation and the exported model use the average. 0: none."""
     trainable: tuple[str, ...] = ("",)
     """Prefixes of module names that are trained; everything else is frozen. The empty prefix is the whole module."""
+    lora: LoraConfig | None = None
+    """Adapters are trained besides what ``trainable`` names, which may then be nothing: ``trainable: []``."""
     model: ModelChoice = ModelChoice()
     init: InitConfig = InitConfig()
     data: DataConfig = field(default_factory=DataConfig)
@@ -231,6 +269,12 @@ class TrainConfig:
         for key, value in positive.items():
             if value < 1:
                 raise ValueError(f"{key}: expected 1 or more, got {value}")
+        if self.lora is not None and "" in self.trainable:
+            raise ValueError(
+                "trainable: with lora, name the parts that are trained whole beside the adapters, or none: []"
+            )
+        if self.lora is not None and self.lora.rank < 1:
+            raise ValueError(f"lora.rank: expected 1 or more, got {self.lora.rank}")
         for key, value in (
             ("optim.skip_nonfinite", self.optim.skip_nonfinite),
             ("engine.processes", self.engine.processes),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from mentor.config.load import from_dict
@@ -33,6 +35,9 @@ class ReleasedOptions:
     """``all``: as the released code, where any record may become one without words."""
     replace_subject: float = 0.0
     """Share of the prompts about named objects whose first mention in the caption gives way to the image."""
+    fit: Literal["squash", "crop"] = "squash"
+    """How pictures of an object's record, and references, become square. ``squash``: as the released code. ``crop``: the
+    centre, as plain targets."""
     backgrounds: str | None = None
     """Jsonl of pictures (``input_image``) behind recovery's objects; paths relative to ``root``."""
     max_images: int = 4
@@ -71,6 +76,7 @@ class PairsOptions:
 
 Options = CorpusOptions | ReleasedOptions | X2IOptions | LlavaOptions | PairsOptions
 _FORMATS: dict[str, type[Any]] = {
+    "corpus": CorpusOptions,
     "released": ReleasedOptions,
     "x2i": X2IOptions,
     "llava": LlavaOptions,
@@ -104,7 +110,7 @@ class SourceConfig:
         if held != (self.format is not None):
             raise ValueError(
                 f"format: a source of kind {self.kind} {'needs one' if held else 'has its own; leave it out'} "
-                f"({', '.join(_FORMATS)})"
+                f"({', '.join(name for name in _FORMATS if name != 'corpus')})"
             )
         if self.path is None and self.kind != "corpus":
             raise ValueError(f"path: a source of kind {self.kind} needs one")
@@ -112,6 +118,18 @@ class SourceConfig:
 
     def resolved(self) -> Options:
         """The options, typed. Raises ValueError for an unknown key or a value of the wrong type."""
-        cls = CorpusOptions if self.kind == "corpus" else _FORMATS[self.format or self.kind]
-        options: Options = from_dict(cls, self.options, where="options")
+        options: Options = from_dict(_FORMATS[self.format or self.kind], self.options, where="options")
         return options
+
+    def within(self, folder: str | None, defaults: Mapping[str, Mapping[str, Any]]) -> SourceConfig:
+        """The same source, its paths relative to ``folder``, with the options of its format that it does not give itself."""
+        options = {**defaults.get(self.format or self.kind, {}), **self.options}
+        paths = [str(Path(folder, p)) if folder is not None and p is not None else p for p in (self.path, self.root)]
+        return replace(self, path=paths[0], root=paths[1], options=options)
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Raises ValueError unless ``options`` are those of the format ``name``."""
+    if name not in _FORMATS:
+        raise ValueError(f"data.defaults: unknown format '{name}'; known: {', '.join(_FORMATS)}")
+    from_dict(_FORMATS[name], options, where=f"data.defaults.{name}")

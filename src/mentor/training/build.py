@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from mentor.config.plan import planned_samples
 from mentor.config.run import TrainConfig
 from mentor.data.shards import SPLITS, read_manifest
 from mentor.training.protocol import Feed, Objective
 from mentor.training.start import check_origin, load_image_tokenizer, starting_bundle
 
 if TYPE_CHECKING:
+    from mentor.checkpoint.store import Bundle
+    from mentor.data.processor import Processor
     from mentor.models.image_tokenizer import ImageTokenizer
-    from mentor.training.objective import TokenSampler
+    from mentor.training.objective import Rows, TokenSampler
+
+    _Data = tuple[Feed, Rows, dict[str, int]]
 
 _GRID_PICTURES = 12
 
@@ -27,7 +32,9 @@ def build(config: TrainConfig, sampler: TokenSampler | None = None) -> tuple[Obj
     """
     # The starting weights must not depend on what the process drew before.
     torch.manual_seed(config.seed)
-    return _image_tokenizer(config) if config.objective == "image_tokenizer" else _mentor(config, sampler)
+    if config.objective == "image_tokenizer":
+        return _image_tokenizer(config)
+    return _caption(config) if config.objective == "caption" else _mentor(config, sampler)
 
 
 def _image_tokenizer(config: TrainConfig) -> tuple[Objective, Feed]:
@@ -71,28 +78,66 @@ def _reconstruction_metrics(model: ImageTokenizer, pictures: Tensor) -> dict[str
 
 def _mentor(config: TrainConfig, sampler: TokenSampler | None) -> tuple[Objective, Feed]:
     from mentor.data.processor import Processor
-    from mentor.data.shards import PrecomputedDataset
-    from mentor.training.feed import MentorFeed
     from mentor.training.objective import MentorObjective
 
-    if config.data.shards is None:
-        raise ValueError("data.shards is needed: the folder written by `mentor precompute`")
     bundle = starting_bundle(config)
-    check_origin(config, read_manifest(Path(config.data.shards))["origin"], bundle)
+    processor = Processor(bundle.config, bundle.text_tokenizer, bundle.query_tokenizer)
+    make = _from_shards if config.data.precomputed else _from_sources
+    feed, held_out, counts = make(config, bundle, processor)
     if config.compile:
         bundle.mentor.decoder.compile(dynamic=True)
-    processor = Processor(bundle.config, bundle.text_tokenizer)
-    train, held_out = (PrecomputedDataset(config.data.shards, split) for split in SPLITS)
     objective = MentorObjective(
         bundle,
         processor,
         config.mentor,
         held_out,
         batch_size=config.data.batch_size,
+        packing=config.data.packing,
         sampler=sampler,
-        train_counts=train.counts(),
+        train_counts=counts,
         card=_card(config),
     )
+    return objective, feed
+
+
+def _caption(config: TrainConfig) -> tuple[Objective, Feed]:
+    from mentor.data.processor import Processor
+    from mentor.data.recipe_samples import recipe_samples
+    from mentor.training.caption_objective import CaptionObjective, load_answerer
+    from mentor.training.live_feed import LiveFeed
+
+    if config.data.precomputed or config.init.answerer is None:
+        raise ValueError("the caption objective needs init.answerer, the folder of a T5, and data.precomputed=false")
+    bundle, data = starting_bundle(config), config.data
+    processor = Processor(bundle.config, bundle.text_tokenizer, bundle.query_tokenizer)
+    samples = recipe_samples(data, config.seed, processor, _rejects(config))
+    feeds = {
+        split: LiveFeed(
+            samples[split],
+            processor,
+            batch_size=data.batch_size,
+            length_multiple=data.length_multiple,
+            seed=config.seed,
+        )
+        for split in SPLITS
+    }
+    count = min(config.mentor.evaluation_samples, data.held_out) // data.batch_size
+    held_out = [feeds["held_out"].batch(index) for index in range(count)]
+    return CaptionObjective(bundle, load_answerer(config.init.answerer), held_out, card=_card(config)), feeds["train"]
+
+
+def _rejects(config: TrainConfig) -> Path:
+    return Path(config.data.rejects or f"rejects-{config.name.replace('/', '-')}.jsonl")
+
+
+def _from_shards(config: TrainConfig, bundle: Bundle, processor: Processor) -> _Data:
+    from mentor.data.shards import PrecomputedDataset
+    from mentor.training.feed import MentorFeed
+
+    if config.data.shards is None:
+        raise ValueError("data.shards is needed: the folder written by `mentor precompute`; or data.precomputed=false")
+    check_origin(config, read_manifest(Path(config.data.shards))["origin"], bundle)
+    train, held_out = (PrecomputedDataset(config.data.shards, split) for split in SPLITS)
     feed = MentorFeed(
         train,
         processor,
@@ -100,7 +145,22 @@ def _mentor(config: TrainConfig, sampler: TokenSampler | None) -> tuple[Objectiv
         length_multiple=config.data.length_multiple,
         seed=config.seed,
     )
-    return objective, feed
+    return feed, held_out, train.counts()
+
+
+def _from_sources(config: TrainConfig, bundle: Bundle, processor: Processor) -> _Data:
+    from mentor.data.recipe_samples import recipe_samples
+    from mentor.training.live_feed import LiveFeed, LiveRows
+
+    samples = recipe_samples(config.data, config.seed, processor, _rejects(config))
+    feed = LiveFeed(
+        samples["train"],
+        processor,
+        batch_size=config.data.batch_size,
+        length_multiple=config.data.length_multiple,
+        seed=config.seed,
+    )
+    return feed, LiveRows(samples["held_out"], config.data.held_out, bundle, processor), planned_samples(config)
 
 
 def _card(config: TrainConfig) -> str:

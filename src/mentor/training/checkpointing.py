@@ -1,148 +1,154 @@
-"""Checkpoints of a run: written beside and renamed into place, so that a killed process never leaves a broken one.
+"""Checkpoints of a run: every process writes its part (torch.distributed.checkpoint), the first one gives it its name.
 
-A run folder holds ``recipe.json`` (what is trained), ``checkpoints/step-00000500/`` (``weights.safetensors``,
-``optimizer.pt``, ``state.json``), ``metrics.jsonl``, ``tensorboard/`` and, at the end, ``final/``.
+``checkpoints/step-00000500/`` holds ``__<process>_0.distcp`` (tensors), ``.metadata`` (which tensor lies where) and
+``state.json``. Any number of processes can read what any other number wrote, sharded or not.
 """
 
 from __future__ import annotations
 
 import json
-import os
+import math
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+import torch.distributed.checkpoint as dcp
 from torch import Tensor
+from torch.distributed.checkpoint import (
+    CheckpointException,
+    FileSystemReader,
+    FileSystemWriter,
+    TensorStorageMetadata,
+)
 
-from mentor.config.load import differences, from_dict, to_dict
-from mentor.config.run import TrainConfig
+from mentor.config.run import CheckpointConfig
+from mentor.training.distributed import Processes
+from mentor.training.run_folder import STATE, begin_folder, complete, finish_folder, remove_folder
 
-_PARTIAL = ".partial-"
-
-
-@dataclass
-class Snapshot:
-    """A run after ``step`` optimiser steps; random states and the place in the data follow from ``step``."""
-
-    step: int
-    weights: dict[str, Tensor]
-    optimizer: dict[str, Any]
-    state: dict[str, Any]
+Blank = Callable[[str, torch.Size, torch.dtype], Tensor]
+"""Name, shape and type of an optimiser's tensor -> a tensor to read it into."""
+OPTIMIZER = "optimizer."
+"""What the names of the optimiser's tensors begin with."""
 
 
-def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Makes ``folder`` appear complete or not at all: ``fill`` writes beside it, everything is synced, then renamed.
+def save(
+    run: Path,
+    step: int,
+    tensors: Mapping[str, Tensor],
+    state: Mapping[str, Any],
+    config: CheckpointConfig,
+    processes: Processes,
+) -> Path:
+    """Writes a checkpoint and deletes all but the last ``config.keep`` and the best. Returns its folder.
 
-    An existing folder is replaced.
+    ``tensors``: what is whole is the same in all processes; ``state``: what fits into JSON, with ``metrics`` (name ->
+    held-out number). Raises ValueError if it cannot be written; older checkpoints are left as they were.
     """
-    partial = folder.with_name(_PARTIAL + folder.name)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    fill(partial)
-    for path in sorted(partial.rglob("*")):
-        _sync(path)
-    _sync(partial)
-    remove_folder(folder)
-    partial.rename(folder)
-    _sync(folder.parent)
+    folder = run / "checkpoints" / f"step-{step:08d}"
+    partial = folder  # in case nothing can be made beside it
 
+    def end() -> None:
+        (partial / STATE).write_text(json.dumps({"step": step, "processes": processes.count} | dict(state)))
+        finish_folder(partial, folder)
+        kept = complete(run)
+        favourite = best(kept, config)
+        for old in kept[: -config.keep]:
+            if old != favourite:
+                remove_folder(old)
 
-def remove_folder(folder: Path) -> None:
-    """Deletes a folder; it first loses its name, so that a half-deleted one is never taken for a complete one."""
-    if folder.exists():
-        doomed = folder.with_name(_PARTIAL + "old-" + folder.name)
-        shutil.rmtree(doomed, ignore_errors=True)
-        folder.rename(doomed)
-        shutil.rmtree(doomed)
-
-
-def save(run: Path, snapshot: Snapshot, keep: int) -> Path:
-    """Writes a checkpoint and deletes all but the last ``keep``. Returns its folder."""
-
-    def fill(folder: Path) -> None:
-        # Packed copies: safetensors takes neither shared storage nor channels-last strides.
-        weights = {
-            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-            for name, tensor in snapshot.weights.items()
-        }
-        save_file(weights, folder / "weights.safetensors")
-        torch.save(snapshot.optimizer, folder / "optimizer.pt")
-        (folder / "state.json").write_text(json.dumps({"step": snapshot.step} | snapshot.state))
-
-    folder = run / "checkpoints" / f"step-{snapshot.step:08d}"
-    write_folder(folder, fill)
-    for old in complete(run)[:-keep]:
-        remove_folder(old)
+    try:
+        partial = Path(processes.first(lambda: str(begin_folder(folder))))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
+            dcp.save(dict(tensors), storage_writer=FileSystemWriter(partial), no_dist=processes.count == 1)
+        processes.first(end)
+    except (CheckpointException, OSError) as error:
+        if partial != folder:
+            shutil.rmtree(partial, ignore_errors=True)
+        cause = _cause(error)
+        # torch's own writer hides the error of the file system in a RuntimeError.
+        if not isinstance(cause, OSError) and "PytorchStreamWriter" not in str(cause):
+            raise cause from error
+        last = complete(run)[-1:]
+        raise ValueError(
+            f"the checkpoint of step {step} cannot be written ({_reason(error)}). Make space and start the same command "
+            f"again: it goes on from {last[0].name if last else 'the beginning'}"
+        ) from error
     return folder
 
 
-def complete(run: Path) -> list[Path]:
-    """The complete checkpoints of a run, oldest first."""
-    return sorted(path for path in (run / "checkpoints").glob("step-*") if (path / "state.json").exists())
+def best(folders: list[Path], config: CheckpointConfig) -> Path | None:
+    """The checkpoint with the best value of the metric ``config.best``, the older of two equal ones."""
+    if config.best is None:
+        return None
+    sign = 1.0 if config.best_is == "lowest" else -1.0
+    scores = [sign * read_state(folder)["metrics"].get(config.best, math.inf * sign) for folder in folders]
+    known = [(score, folder) for score, folder in zip(scores, folders, strict=True) if score < math.inf]
+    return min(known)[1] if known else None
 
 
-def load(folder: Path, device: torch.device) -> Snapshot:
-    """Reads a checkpoint. Raises ValueError if a file is missing or damaged."""
+def read_state(folder: Path) -> dict[str, Any]:
+    """``step``, ``metrics`` and the rest of what a checkpoint says in JSON. Raises ValueError if it cannot be read."""
     try:
-        state = json.loads((folder / "state.json").read_text())
-        weights = load_file(folder / "weights.safetensors")
-        optimizer = torch.load(folder / "optimizer.pt", map_location=device, weights_only=True)
-    except (OSError, ValueError, RuntimeError, EOFError, SafetensorError, UnpicklingError) as error:
-        raise ValueError(
-            f"checkpoint {folder} cannot be read ({error}); delete it to resume from the one before"
-        ) from error
-    return Snapshot(step=state.pop("step"), weights=weights, optimizer=optimizer, state=state)
+        state: dict[str, Any] = json.loads((folder / STATE).read_text())
+    except (OSError, ValueError) as error:
+        raise _unreadable(folder, error) from error
+    return state
 
 
-def open_run(run: Path, config: TrainConfig, *, overwrite: bool = False, resume: bool = False) -> Path | None:
-    """Prepares a run folder and returns the checkpoint to resume from, or None for a fresh start.
+def load(folder: Path, tensors: Mapping[str, Tensor], blank: Blank, processes: Processes) -> dict[str, Tensor]:
+    """Reads a checkpoint into ``tensors``, in place; returns the optimiser's tensors, made with ``blank``.
 
-    Raises ValueError if the folder holds checkpoints of another recipe (naming the keys that differ; logging and
-    checkpointing may differ), or if ``resume`` is asked for and there is nothing to resume.
+    Raises ValueError if a file is missing or damaged, or if names or shapes are not those of ``tensors``.
     """
-    recipe = run / "recipe.json"
-    if overwrite and recipe.exists():
-        for name in ("checkpoints", "tensorboard", "final", "grids"):
-            shutil.rmtree(run / name, ignore_errors=True)
-        (run / "metrics.jsonl").unlink(missing_ok=True)
-        recipe.unlink()
-    found = complete(run)
-    if found and recipe.exists():
-        changed = differences(_identity(_read_recipe(recipe)), _identity(config))
-        if changed:
-            keys = "; ".join(changed[:8])
-            raise ValueError(f"{run} holds a run of another recipe ({keys}); choose another --out or pass --overwrite")
-    if resume and not found:
-        raise ValueError(f"--resume: {run} holds no checkpoint")
-    if run.exists() and not recipe.exists() and any(not path.name.startswith(_PARTIAL) for path in run.iterdir()):
-        raise ValueError(f"{run} is not empty and holds no run; choose an empty or new folder")
-    run.mkdir(parents=True, exist_ok=True)
-    partial = run / (_PARTIAL + "recipe.json")
-    partial.write_text(json.dumps(to_dict(config), indent=2) + "\n")
-    partial.replace(recipe)
-    return found[-1] if found else None
-
-
-def _read_recipe(path: Path) -> TrainConfig:
     try:
-        return from_dict(TrainConfig, json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise ValueError(f"{path} is no recipe of this version ({error}); pass --overwrite to start anew") from error
+        reader = FileSystemReader(folder)
+        stored = {
+            name: entry
+            for name, entry in reader.read_metadata().state_dict_metadata.items()
+            if isinstance(entry, TensorStorageMetadata)
+        }
+        own = {name: entry for name, entry in stored.items() if not name.startswith(OPTIMIZER)}
+        _check({name: entry.size for name, entry in own.items()}, tensors)
+        optimizer = {
+            name: blank(name.removeprefix(OPTIMIZER), entry.size, entry.properties.dtype)
+            for name, entry in stored.items()
+            if name not in own
+        }
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
+            dcp.load(dict(tensors) | optimizer, storage_reader=reader, no_dist=processes.count == 1)
+    except (CheckpointException, OSError, EOFError, UnpicklingError, RuntimeError) as error:
+        raise _unreadable(folder, error) from error
+    return {name.removeprefix(OPTIMIZER): tensor for name, tensor in optimizer.items()}
 
 
-def _identity(config: TrainConfig) -> dict[str, Any]:
-    return {key: value for key, value in to_dict(config).items() if key not in ("logging", "checkpointing")}
+def _check(stored: Mapping[str, torch.Size], tensors: Mapping[str, Tensor]) -> None:
+    if tensors.keys() != stored.keys():
+        names = ", ".join(sorted(tensors.keys() ^ stored.keys())[:5])
+        raise ValueError(f"the checkpoint does not fit the model: these are in one of the two only: {names}")
+    for name, tensor in tensors.items():
+        if tensor.shape != stored[name]:
+            shapes = f"{tuple(stored[name])}, not {tuple(tensor.shape)}"
+            raise ValueError(f"the checkpoint does not fit the model: {name} has shape {shapes}")
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _unreadable(folder: Path, error: BaseException) -> ValueError:
+    return ValueError(f"checkpoint {folder} cannot be read ({_reason(error)}); delete it to resume from the one before")
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The first thing that went wrong in any process."""
+    while isinstance(error, CheckpointException) and error.failures:
+        error = next(iter(error.failures.values()))[0]
+    return error
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong first, on one line."""
+    cause = _cause(error)
+    return " ".join(str(cause).split())[:300] or type(cause).__name__

@@ -28,10 +28,9 @@ def under(condition: str, rows: Sequence[Row]) -> list[tuple[int, Row]]:
         members = groups[row.task, len(row.features)]
         place = members.index(index)
         for other in members[place + 1 :] + members[:place]:
-            images, ids = (
-                (rows[other].features, row.ids) if condition == "wrong_image" else (row.features, rows[other].ids)
-            )
-            if not (torch.equal(images, row.features) and torch.equal(ids, row.ids)):
-                altered.append((index, dataclasses.replace(row, features=images, ids=ids)))
+            images, words = (rows[other], row) if condition == "wrong_image" else (row, rows[other])
+            if not (torch.equal(images.features, row.features) and torch.equal(words.ids, row.ids)):
+                changed = dataclasses.replace(row, features=images.features, ids=words.ids, queries=words.queries)
+                altered.append((index, changed))
                 break
     return altered

@@ -1,6 +1,7 @@
 """Batches of precomputed samples: similar prompt lengths together, in an order that follows from (seed, epoch) alone.
 
-Shape letters: B batch, S condition tokens, L image tokens, M images of all prompts, P visual tokens, Dv their width.
+Shape letters: B batch, S condition tokens, L image tokens, M images of all prompts, P visual tokens, Dv their width,
+T tokens of a query text.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from mentor.data.processor import Processor
 from mentor.data.shards import PrecomputedDataset, Row
-from mentor.training.protocol import Batch
+from mentor.training.protocol import WHOLE, Batch, Share
 
 _POOL_BATCHES = 32
 """Batches that are sorted by length together: enough to waste little padding, few enough to stay well shuffled."""
@@ -36,11 +37,15 @@ class MentorFeed:
         self.batches_per_epoch = len(dataset) // batch_size
         self._order = lru_cache(maxsize=2)(self._draw_order)
 
-    def batch(self, index: int) -> Batch:
-        """Batch ``index``, see ``collate``."""
+    def batch(self, index: int, share: Share = WHOLE) -> Batch:
+        """This process's share of batch ``index``, see ``collate``; with ``chances`` float32 [B], a random number in [0, 1)
+        for each sample.
+        """
         epoch, place = divmod(index, self.batches_per_epoch)
-        rows = [self.dataset[int(i)] for i in self._order(epoch)[place]]
-        return collate(rows, self.processor, self.length_multiple)
+        rows = [self.dataset[int(i)] for i in self._order(epoch)[place][share.part]]
+        chances = np.random.default_rng([self.seed, index, 1]).random(self.batch_size, dtype=np.float32)
+        batch = collate(rows, self.processor, self.length_multiple)
+        return batch | {"chances": torch.from_numpy(chances[share.part].copy())}
 
     def _draw_order(self, epoch: int) -> NDArray[np.int64]:
         """Sample numbers [batches, B] of an epoch."""
@@ -64,17 +69,31 @@ def collate(rows: Sequence[Row], processor: Processor, length_multiple: int = 1)
     """Rows as one batch.
 
     input_ids int64 [B, S] and attention_mask bool [B, S], right-padded to a multiple of ``length_multiple`` (at most
-    the model's context), features float16 [M, P, Dv], tokens int64 [B, L], object_mask bool [B, L], tasks [B] names.
+    the model's context), lengths [B] their sizes; features float16 [M, P, Dv], tokens int64 [B, L], object_mask bool [B, L],
+    tasks [B] names; for a Query-Former query_ids int64 [M, T] and query_mask bool [M, T].
     """
-    ids, mask = processor.pad([row.ids.tolist() for row in rows])
-    longest = ids.shape[1]
-    length = max(longest, min(-(-longest // length_multiple) * length_multiple, processor.config.context))
-    extra = (0, length - longest)
-    return {
-        "input_ids": torch.nn.functional.pad(ids, extra, value=processor.config.language.pad_token_id),
-        "attention_mask": torch.nn.functional.pad(mask, extra, value=False),
+    ids = [row.ids.tolist() for row in rows]
+    queries = [query.tolist() for row in rows for query in row.queries]
+    return collate_prompts(ids, queries, processor, length_multiple) | {
         "features": torch.cat([row.features for row in rows]),
         "tokens": torch.stack([row.codes for row in rows]),
         "object_mask": torch.stack([row.object_mask for row in rows]),
         "tasks": [row.task for row in rows],
     }
+
+
+def collate_prompts(
+    input_ids: Sequence[Sequence[int]], queries: Sequence[Sequence[int]], processor: Processor, length_multiple: int = 1
+) -> Batch:
+    """The prompts' part of a batch, see ``collate``: ids of B prompts, and of what to look for in each of their M images."""
+    ids, mask = processor.pad(input_ids)
+    longest = ids.shape[1]
+    length = max(longest, min(-(-longest // length_multiple) * length_multiple, processor.config.context))
+    extra = (0, length - longest)
+    batch = {
+        "input_ids": torch.nn.functional.pad(ids, extra, value=processor.config.language.pad_token_id),
+        "attention_mask": torch.nn.functional.pad(mask, extra, value=False),
+        "lengths": [len(prompt) for prompt in input_ids],
+    }
+    query_ids, query_mask = processor.pad_queries(queries)
+    return batch if query_ids is None else batch | {"query_ids": query_ids, "query_mask": query_mask}

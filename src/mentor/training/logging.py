@@ -1,10 +1,12 @@
-"""Tells how a run goes: a progress bar or plain lines, ``metrics.jsonl``, TensorBoard and sample grids."""
+"""Tells how a run goes: a progress bar or plain lines, ``metrics.jsonl``, trackers and sample grids."""
 
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -12,13 +14,25 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mentor.training.run_folder import write_text
+from mentor.training.trackers import Trackers
+
 _LINE_SECONDS = 30.0
 
 
 class RunLog:
     """Writes a run's numbers. On a terminal a progress bar; elsewhere one line every 30 seconds and each evaluation."""
 
-    def __init__(self, folder: Path, *, steps: int, start: int, samples_per_step: int, tensorboard: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        recipe: str,
+        steps: int,
+        start: int,
+        samples_per_step: int,
+        trackers: Sequence[str] = (),
+    ) -> None:
         self.folder, self.steps, self.start, self.samples_per_step = folder, steps, start, samples_per_step
         self.began = self.mark = time.monotonic()
         self.mark_step, self.last_line = start, -_LINE_SECONDS
@@ -28,13 +42,9 @@ class RunLog:
             console=self.console, disable=not self.console.is_terminal,
         )  # fmt: skip
         self.task = self.progress.add_task("training", total=steps, completed=start)
+        self.trackers = Trackers(trackers, folder, recipe=recipe, start=start)
         _drop_after(folder / "metrics.jsonl", start)
         self.file = (folder / "metrics.jsonl").open("a", encoding="utf-8")
-        self.board = None
-        if tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start)
 
     def __enter__(self) -> RunLog:
         self.progress.start()
@@ -45,8 +55,7 @@ class RunLog:
     ) -> None:
         self.progress.stop()
         self.file.close()
-        if self.board is not None:
-            self.board.close()
+        self.trackers.close()
 
     def step(self, done: int) -> None:
         """Moves the bar; ``done`` optimiser steps are finished."""
@@ -74,15 +83,12 @@ class RunLog:
             self.say(f"step {done}  " + "  ".join(f"{name} {value:.4f}" for name, value in shown.items()))
 
     def grid(self, done: int, picture: Image.Image | None) -> None:
-        """Saves a sample grid as ``grids/<step>.png`` and to TensorBoard."""
+        """Saves a sample grid as ``grids/<step>.png`` and gives it to the trackers."""
         if picture is None:
             return
         (self.folder / "grids").mkdir(exist_ok=True)
         picture.save(self.folder / "grids" / f"{done:08d}.png")
-        if self.board is not None:
-            import numpy
-
-            self.board.add_image("samples", numpy.asarray(picture.convert("RGB")), done, dataformats="HWC")
+        self.trackers.picture(done, "samples", picture)
 
     def pause(self) -> float:
         """Stops the clock of samples per second; give the returned value to ``resume``."""
@@ -98,19 +104,15 @@ class RunLog:
 
     def _write(self, done: int, kind: str, metrics: dict[str, float]) -> None:
         seconds = round(time.monotonic() - self.began, 2)
-        record = {"step": done, "kind": kind, "seconds": seconds} | {
-            name: float(value) for name, value in metrics.items()
-        }
-        self.file.write(json.dumps(record) + "\n")
+        # What is no finite number has no place in JSON: it becomes null.
+        numbers = {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}
+        self.file.write(json.dumps({"step": done, "kind": kind, "seconds": seconds} | numbers) + "\n")
         self.file.flush()
-        if self.board is not None:
-            for name, value in metrics.items():
-                self.board.add_scalar(f"{kind}/{name}", value, done)
+        self.trackers.numbers(done, {f"{kind}/{name}": float(value) for name, value in metrics.items()})
 
 
 def _drop_after(path: Path, step: int) -> None:
     """Removes records later than ``step``: they belong to the part of a killed run that is computed again."""
     if path.exists():
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-        kept = [line for line in lines if json.loads(line)["step"] <= step]
-        path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        write_text(path, "".join(line + "\n" for line in lines if json.loads(line)["step"] <= step))

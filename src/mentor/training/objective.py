@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +19,7 @@ from torch import Tensor, nn
 from mentor.checkpoint.store import Bundle, save_bundle
 from mentor.config.run import MentorObjectiveConfig
 from mentor.data.processor import Processor
-from mentor.data.shards import PrecomputedDataset, Row
+from mentor.data.shards import Row
 from mentor.models.mentor import Mentor
 from mentor.training.conditions import CONDITIONS, under
 from mentor.training.feed import collate
@@ -30,11 +32,19 @@ TokenSampler = Callable[[Mentor, Tensor, Tensor], Tensor]
 _GRID_COLUMNS = 12
 
 
+class Rows(Protocol):
+    """Samples by number: ``PrecomputedDataset``, or made on the spot."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Row: ...
+
+
 class MentorObjective(Objective):
     """Mean cross-entropy of all image tokens; a share of the prompts is replaced by the null condition.
 
-    ``held_out`` gives the evaluation; ``sampler`` draws the pictures of the sample grids (none without it);
-    ``train_counts`` (task -> samples) is only told; ``card`` goes into the exported model's card.
+    With ``packing`` no padding is computed. ``held_out`` gives the evaluation; ``sampler`` draws the pictures of the sample
+    grids (none without it); ``train_counts`` (task -> samples) is only told; ``card`` goes into the exported model's card.
     """
 
     module: Mentor
@@ -44,32 +54,51 @@ class MentorObjective(Objective):
         bundle: Bundle,
         processor: Processor,
         config: MentorObjectiveConfig,
-        held_out: PrecomputedDataset,
+        held_out: Rows,
         *,
         batch_size: int = 64,
+        packing: bool = False,
         sampler: TokenSampler | None = None,
         train_counts: dict[str, int] | None = None,
         card: str | None = None,
     ) -> None:
         self.module, self.bundle, self.processor = bundle.mentor, bundle, processor
-        self.config, self.batch_size, self.sampler = config, batch_size, sampler
+        self.config, self.batch_size, self.packing, self.sampler = config, batch_size, packing, sampler
         self.train_counts = train_counts or {}
         self.card = card
-        self.rows = [held_out[i] for i in range(min(config.evaluation_samples, len(held_out)))]
+        self._held_out = held_out
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """The samples of the evaluation; made when they are first asked for, which may need the models on their device."""
+        return [self._held_out[i] for i in range(min(self.config.evaluation_samples, len(self._held_out)))]
 
     def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, float | Tensor]]:
-        # Drawn on the CPU, so that a GPU run drops the same prompts.
-        drop = (torch.rand(len(batch["tokens"])) < self.config.condition_dropout).to(batch["tokens"].device)
-        return self.token_losses(batch, drop).mean(), {}
+        # The feed draws the chances: the same prompts are dropped on every device and number of processes.
+        batch = self.encoded(batch)
+        return self.token_losses(batch, batch["chances"] < self.config.condition_dropout).mean(), {}
+
+    @torch.no_grad()
+    def encoded(self, batch: Batch) -> Batch:
+        """A batch with the frozen networks' part: features and tokens, of what a ``LiveFeed`` gave as pictures."""
+        if "pixels" not in batch:
+            return batch
+        pixels = batch["pixels"].permute(0, 3, 1, 2).float() / 127.5 - 1
+        image_tokenizer = self.bundle.image_tokenizer.to(pixels.device)
+        with torch.autocast(pixels.device.type, enabled=False):
+            # As shards hold them, so that both ways of training are the same.
+            features = self.module.encoder.encode_images(batch["references"]).half()
+            return batch | {"tokens": image_tokenizer.encode(pixels), "features": features}
 
     def token_losses(self, batch: Batch, drop: Tensor | None = None) -> Tensor:
         """Cross-entropy in nats of every image token, float32 [B, L]; ``drop`` bool [B] marks null conditions."""
-        logits = self.module(batch["input_ids"], batch["attention_mask"], batch["features"], batch["tokens"], drop)
         tokens = batch["tokens"]
+        lengths = batch["lengths"] if self.packing else None
+        logits = self.module(**_prompts(batch), tokens=tokens, drop=drop, lengths=lengths)
         return F.cross_entropy(logits.flatten(0, 1).float(), tokens.flatten(), reduction="none").view_as(tokens)
 
     def weight(self, batch: Batch) -> float:
-        return float(batch["tokens"].numel())
+        return float(len(batch["tasks"]) * self.module.config.decoder.num_tokens)
 
     def parameter_groups(self, trainable: dict[str, nn.Parameter]) -> list[Group]:
         return default_groups(self.module, trainable, not_hidden=("decoder.output",))
@@ -103,7 +132,7 @@ class MentorObjective(Objective):
         if self.sampler is None:
             return None
         batch = self._batch(self.rows[:_GRID_COLUMNS])
-        states, mask = self.module.condition(batch["input_ids"], batch["attention_mask"], batch["features"])
+        states, mask = self.module.condition(**_prompts(batch))
         tokens = torch.cat([batch["tokens"], self.sampler(self.module, states, mask)])
         image_tokenizer = self.bundle.image_tokenizer.to(tokens.device)
         with torch.autocast(tokens.device.type, enabled=False):
@@ -113,7 +142,16 @@ class MentorObjective(Objective):
 
     def export(self, folder: Path) -> None:
         """Writes the whole model as a bundle that ``MentorPipeline.from_pretrained`` loads."""
-        save_bundle(folder, self.module, self.bundle.image_tokenizer, self.bundle.text_tokenizer, card=self.card)
+        bundle = self.bundle
+        save_bundle(
+            folder,
+            self.module,
+            bundle.image_tokenizer,
+            bundle.text_tokenizer,
+            query_tokenizer=bundle.query_tokenizer,
+            card=self.card,
+            half=True,
+        )
 
     def _held_out_losses(self, rows: Sequence[Row], *, dropped: bool) -> Tensor:
         """float32 [rows, L] on the CPU."""
@@ -127,3 +165,8 @@ class MentorObjective(Objective):
         device = self.module.null_condition.device
         batch = collate(rows, self.processor, 8)
         return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
+
+
+def _prompts(batch: Batch) -> dict[str, Tensor]:
+    names = ("input_ids", "attention_mask", "features", "query_ids", "query_mask")
+    return {name: batch[name] for name in names if name in batch}

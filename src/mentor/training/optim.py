@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mentor.config.run import OptimConfig
+from mentor.training.sharding import local, part_of, whole
 from mentor.training.weights import under
 
 
@@ -66,7 +67,7 @@ class Optimizer:
     """One or two torch optimisers as one ``step``; the learning rate is set from outside, as a share of its peak."""
 
     def __init__(self, config: OptimConfig, groups: list[Group], parameters: dict[str, Tensor]) -> None:
-        self.config = config
+        self.config, self.parameters = config, parameters
         fused = all(parameter.is_floating_point() for parameter in parameters.values())
         muon, adamw = [], []
         for group in scaled(groups, config.lr_scales):
@@ -98,23 +99,46 @@ class Optimizer:
         for part in self.parts:
             part.zero_grad(set_to_none=True)
 
-    def state_dict(self) -> dict[str, Any]:
-        return {type(part).__name__: part.state_dict() for part in self.parts}
+    def state_dict(self) -> dict[str, Tensor]:
+        """The live tensors of the optimisers' memory: ``AdamW.<parameter>.exp_avg`` and the like."""
+        return {
+            f"{type(part).__name__}.{name}.{slot}": value
+            for part in self.parts
+            for name, parameter in self.parameters.items()
+            for slot, value in part.state.get(parameter, {}).items()
+        }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores what ``state_dict`` gave. Raises ValueError if it came from another kind of optimiser."""
-        names = [type(part).__name__ for part in self.parts]
-        if sorted(state) != sorted(names):
-            raise ValueError(f"the checkpoint's optimiser is {sorted(state)}, the recipe's {sorted(names)}")
+    def blank(self, name: str, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        """A tensor to read one of ``state_dict``'s into, sharded as its parameter is.
+
+        Raises ValueError if this optimiser has no such tensor.
+        """
+        kind, _, rest = name.partition(".")
+        parameter = self.parameters.get(rest.rpartition(".")[0])
+        if parameter is None or kind not in {type(part).__name__ for part in self.parts}:
+            kinds = ", ".join(type(part).__name__ for part in self.parts)
+            raise ValueError(f"the checkpoint's optimiser remembers {name}, which the recipe's ({kinds}) does not")
+        if shape == parameter.shape:
+            return torch.zeros_like(parameter, dtype=dtype, requires_grad=False)
+        return torch.zeros(shape, dtype=dtype, device=parameter.device)
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restores what ``state_dict`` gave, in tensors made by ``blank``."""
+        parts = {type(part).__name__: part for part in self.parts}
         for part in self.parts:
-            part.load_state_dict(state[type(part).__name__])
+            part.state.clear()
+        for key, value in state.items():
+            kind, _, rest = key.partition(".")
+            name, _, slot = rest.rpartition(".")
+            parts[kind].state[self.parameters[name]][slot] = value
 
 
 class Muon(torch.optim.Optimizer):
     """Muon (Jordan et al. 2024): the momentum of each matrix, orthogonalised, is its update.
 
     The same update as ``torch.optim.Muon`` with ``adjust_lr_fn="original"``, but matrices of one shape are
-    orthogonalised together in one batched product, which is faster for a transformer of equal blocks.
+    orthogonalised together in one batched product, which is faster for a transformer of equal blocks, and sharded ones may
+    be given.
     """
 
     def __init__(self, params: Any, *, lr: float = 0.014, weight_decay: float = 0.0, momentum: float = 0.95) -> None:
@@ -130,14 +154,19 @@ class Muon(torch.optim.Optimizer):
             for shape, parameters in by_shape.items():
                 for parameter in parameters:
                     if "momentum" not in self.state[parameter]:
-                        self.state[parameter]["momentum"] = torch.zeros_like(parameter)
-                momenta = [self.state[parameter]["momentum"] for parameter in parameters]
-                gradients = [p.grad for p in parameters if p.grad is not None]
+                        self.state[parameter]["momentum"] = torch.zeros_like(parameter, requires_grad=False)
+                momenta = local(self.state[parameter]["momentum"] for parameter in parameters)
+                gradients = local(p.grad for p in parameters if p.grad is not None)
                 torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
-                updates = orthogonalise(torch.stack(torch._foreach_lerp(gradients, momenta, group["momentum"])))
-                torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+                directions = torch._foreach_lerp(gradients, momenta, group["momentum"])
+                # Sharded matrices are gathered: orthogonal is a property of the whole. Every process computes all of them.
+                updates = orthogonalise(torch.stack([whole(d, p) for d, p in zip(directions, parameters, strict=True)]))
+                updates = updates.to(parameters[0].dtype)
+                parts = [part_of(u, p) for u, p in zip(updates, parameters, strict=True)]
+                targets = local(p.detach() for p in parameters)
+                torch._foreach_mul_(targets, 1 - group["lr"] * group["weight_decay"])
                 scale = group["lr"] * math.sqrt(max(1.0, shape[0] / shape[1]))
-                torch._foreach_add_(parameters, list(updates.to(parameters[0].dtype)), alpha=-scale)
+                torch._foreach_add_(targets, parts, alpha=-scale)
 
 
 def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:

@@ -7,6 +7,7 @@ accumulation, clipping, schedule, averaging, logging, checkpoints and resuming.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,11 +19,31 @@ from mentor.training.optim import Group, default_groups
 Batch = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Share:
+    """The part of every batch that one of several processes works on: samples ``rank``, ``rank + count``, ..."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def part(self) -> slice:
+        """Takes this process's samples out of a whole batch's list or array."""
+        return slice(self.rank, None, self.count)
+
+
+WHOLE = Share()
+
+
 class Feed(Protocol):
     """Makes batches. Nothing may depend on what was asked before: that is what makes a resumed run identical."""
 
-    def batch(self, index: int) -> Batch:
-        """Batch number ``index`` (0-based, in forward passes), on the CPU; a pure function of seed and ``index``."""
+    def batch(self, index: int, share: Share = WHOLE) -> Batch:
+        """Batch number ``index`` (0-based, in forward passes), on the CPU; a pure function of seed and ``index``.
+
+        With several processes each asks for its ``share``; together they get the samples of the whole batch, and random
+        numbers that belong to a sample are the same whoever gets it.
+        """
         ...
 
 
@@ -31,11 +52,17 @@ class Objective(Protocol):
 
     The trainer calls ``loss`` under autocast with the module in train mode, and ``evaluate``, ``sample_grid`` and
     ``export`` without gradients, in eval mode, with the averaged weights if the recipe asks for averaging. Before every
-    step the global random generators are seeded by (recipe seed, step), so ``torch.rand`` in ``loss`` is reproducible.
+    step the global random generators are seeded by (recipe seed, step, process), so ``torch.rand`` in ``loss`` is
+    reproducible. Weights may be sharded: call modules, and look at a weight or its number type in ``forward`` alone.
     """
 
     module: nn.Module
     """Holds every parameter and buffer to be trained, saved and moved to the device."""
+    shareable: bool = True
+    """Whether several processes may each take a share of a batch: ``loss`` is a mean over samples or tokens and nothing
+    else in the module follows the batch. Every share must use the same trained parameters."""
+    shardable: bool = True
+    """Whether ``loss`` calls ``module`` itself, which gathers weights that are sharded (``engine.strategy: fsdp``)."""
 
     def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, float | Tensor]]:
         """Mean loss (scalar) of a batch at optimiser step ``step`` (0-based), and detached scalars to log."""

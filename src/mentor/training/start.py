@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
 from torch import nn
 
-from mentor.checkpoint.store import ASSETS, IMAGE_TOKENIZER, Bundle, load_bundle, new_bundle, shipped_models
-from mentor.checkpoint.tensors import load_strict, read_tensors
+from mentor.checkpoint.layout import ASSETS, IMAGE_TOKENIZER, shipped_models
+from mentor.checkpoint.query_former import PARTS, with_query_former
+from mentor.checkpoint.store import Bundle, load_bundle, new_bundle
+from mentor.checkpoint.strict import load_strict
+from mentor.checkpoint.tensors import read_tensors
 from mentor.config.load import differences, to_dict
 from mentor.config.model import MentorConfig
 from mentor.config.run import TrainConfig
+from mentor.training.fitting import fitted
 
 RANDOM = "random"
 
@@ -21,7 +25,7 @@ RANDOM = "random"
 def starting_bundle(config: TrainConfig) -> Bundle:
     """The model a recipe starts from.
 
-    ``init.bundle`` gives all weights; it may have been trained for another picture size, which changes no weight.
+    ``init.bundle`` gives all weights, but for those that ``init.parts``, ``fresh`` and ``query_former`` say (``fitted``).
     Otherwise the towers are the pretrained ones, ``init.image_tokenizer`` gives the image tokenizer, and the rest is
     random from the recipe's seed. Raises ValueError if a starting point is missing or does not fit the recipe's model.
     """
@@ -29,7 +33,9 @@ def starting_bundle(config: TrainConfig) -> Bundle:
     if config.init.bundle is not None:
         if config.init.image_tokenizer is not None:
             raise ValueError("init: give bundle or image_tokenizer, not both; a bundle holds its image tokenizer")
-        return _resized(load_bundle(config.init.bundle), model, config.init.bundle)
+        return _from_bundle(config, config.init.bundle, model)
+    if config.init.parts or config.init.fresh or config.init.query_former:
+        raise ValueError("init: parts, fresh and query_former change a bundle; give init.bundle too")
     bundle = new_bundle(model, seed=config.seed)
     source = config.init.image_tokenizer
     if source is None:
@@ -41,52 +47,59 @@ def starting_bundle(config: TrainConfig) -> Bundle:
     return bundle
 
 
+def _from_bundle(config: TrainConfig, source: str, model: MentorConfig) -> Bundle:
+    init, bundle = config.init, load_bundle(source)
+    if init.query_former is not None and model.connector is not None:
+        bundle, _ = with_query_former(bundle, model.connector, init.query_former, fresh=PARTS)
+    return fitted(bundle, model, source, parts=init.parts, fresh=init.fresh, seed=config.seed)
+
+
 def load_image_tokenizer(image_tokenizer: nn.Module, source: str) -> None:
     """Fills an image tokenizer from the `final` folder of a tokenizer run, a bundle's folder, or a shipped model's name.
 
     Raises ValueError if the file does not fit the configuration.
     """
     folder = ASSETS / source if source in shipped_models() else Path(source)
-    load_strict(image_tokenizer, read_tensors(folder / IMAGE_TOKENIZER), str(folder / IMAGE_TOKENIZER))
-
-
-def _resized(bundle: Bundle, model: MentorConfig, source: str) -> Bundle:
-    grid = bundle.config.decoder.grid
-    alike = dataclasses.replace(model, name=bundle.config.name, decoder=dataclasses.replace(model.decoder, grid=grid))
-    changed = differences(to_dict(bundle.config), to_dict(alike))
-    if changed:
-        raise ValueError(f"init.bundle {source} holds another model than the recipe's ({'; '.join(changed[:5])})")
-    resized = new_bundle(model)
-    load_strict(resized.mentor, bundle.mentor.state_dict(), source)
-    load_strict(resized.image_tokenizer, bundle.image_tokenizer.state_dict(), source)
-    return resized
+    load_strict(image_tokenizer, read_tensors(folder, IMAGE_TOKENIZER), str(folder / f"{IMAGE_TOKENIZER}.safetensors"))
 
 
 def origin_of(config: TrainConfig, bundle: Bundle) -> dict[str, Any]:
     """What precomputed shards depend on: the data section and fingerprints of the frozen networks."""
-    model = bundle.config
-    return {
+    model, vision = bundle.config, bundle.mentor.encoder.vision
+    origin: dict[str, Any] = {
         "seed": config.seed,
         "weights": config.data.weights,
         "image_size": model.image_size,
         "context": model.context,
-        "vision": fingerprint(bundle.mentor.encoder.vision),
+        "vision": None if vision is None else fingerprint(vision),
         "image_tokenizer": fingerprint(bundle.image_tokenizer),
-        "text_tokenizer": hashlib.sha256(bundle.text_tokenizer.to_str().encode()).hexdigest()[:16],
+        "text_tokenizer": _fingerprint_text(bundle.text_tokenizer),
     }
+    if config.data.sources:
+        origin["sources"] = to_dict(config.data.all_sources)
+    if bundle.query_tokenizer is not None:
+        origin["query_former"] = {
+            "queries": model.tokens_per_image,
+            "tokenizer": _fingerprint_text(bundle.query_tokenizer),
+        }
+    return origin
 
 
 def check_origin(config: TrainConfig, origin: dict[str, Any], bundle: Bundle) -> None:
     """Raises ValueError if shards were made with other networks or picture size than the model that trains on them."""
     wanted = origin_of(config, bundle)
-    # Seed and weights say which samples were drawn, which the model need not know.
-    named = [key for key in wanted if key not in ("seed", "weights")]
-    changed = differences({key: origin.get(key) for key in named}, {key: wanted[key] for key in named})
+    # Seed, weights and sources say which samples were drawn, which the model need not know.
+    named = {*wanted, "query_former"} - {"seed", "weights", "sources"}
+    changed = differences({key: origin.get(key) for key in named}, {key: wanted.get(key) for key in named})
     if changed:
         raise ValueError(
             f"the shards in {config.data.shards} do not fit this model ({'; '.join(changed)}); "
             "make them again with `mentor precompute` and the same recipe"
         )
+
+
+def _fingerprint_text(tokenizer: Tokenizer) -> str:
+    return hashlib.sha256(tokenizer.to_str().encode()).hexdigest()[:16]
 
 
 def fingerprint(module: nn.Module) -> str:

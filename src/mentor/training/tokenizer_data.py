@@ -19,6 +19,7 @@ from mentor.data.corpus import Corpus
 from mentor.data.reconstruction import held_out_pictures
 from mentor.data.render import render
 from mentor.data.scenes import sample_scene
+from mentor.training.protocol import WHOLE, Share
 
 VIEWS = 4
 """Views of one scene: VIEWS - 1 crops and the whole scene."""
@@ -66,9 +67,9 @@ class TokenizerFeed:
         """Picture ``index`` of the stream, float32 [3, R, R] in [-1, 1]."""
         return to_pixels(self.view(self.scene(index // VIEWS), index))
 
-    def batch(self, index: int) -> dict[str, Tensor]:
+    def batch(self, index: int, share: Share = WHOLE) -> dict[str, Tensor]:
         """Pictures index * B to (index + 1) * B - 1; equal to stacking ``sample``, but composes each scene once."""
-        numbers = range(index * self.batch_size, (index + 1) * self.batch_size)
+        numbers = range(index * self.batch_size, (index + 1) * self.batch_size)[share.part]
         scenes = {number: self.scene(number) for number in {i // VIEWS for i in numbers}}
         pictures: list[NDArray[np.uint8]] = [np.array(self.view(scenes[i // VIEWS], i)) for i in numbers]
         return {"pixels": torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1.0}

@@ -10,7 +10,6 @@ B batch, R picture side in pixels.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -18,9 +17,10 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from mentor.checkpoint.layout import CONFIG, IMAGE_TOKENIZER
+from mentor.checkpoint.tensors import write_tensors
 from mentor.config.run import TokenizerObjectiveConfig
 from mentor.models.image_tokenizer import ImageTokenizer
 from mentor.models.perceptual import STLPIPS
@@ -53,6 +53,7 @@ class TokenizerObjective(Objective):
     """
 
     module: TokenizerModule
+    shareable = False  # the codebook follows the latents of the whole batch
 
     def __init__(
         self,
@@ -140,7 +141,5 @@ class TokenizerObjective(Objective):
     def export(self, folder: Path) -> None:
         """Writes config.json and image_tokenizer.safetensors (float16, so that codes never change again when stored)."""
         tokenizer = self.module.tokenizer
-        temporary = folder / "image_tokenizer.safetensors.tmp"
-        save_file({k: v.half().contiguous() for k, v in tokenizer.state_dict().items()}, temporary)
-        os.replace(temporary, folder / "image_tokenizer.safetensors")
-        (folder / "config.json").write_text(json.dumps(asdict(tokenizer.config), indent=1) + "\n")
+        write_tensors(folder, IMAGE_TOKENIZER, tokenizer.state_dict(), half=True)
+        (folder / CONFIG).write_text(json.dumps(asdict(tokenizer.config), indent=1) + "\n")

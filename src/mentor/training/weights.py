@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
+from mentor.training.sharding import filled, gathered, hollow, local
 
-def freeze(module: nn.Module, trainable: Sequence[str]) -> dict[str, nn.Parameter]:
-    """Turns gradients on for parameters under the name prefixes ``trainable`` and off for all others.
+
+def freeze(
+    module: nn.Module, trainable: Sequence[str], also: Callable[[str], bool] = lambda name: False
+) -> dict[str, nn.Parameter]:
+    """Turns gradients on for parameters under the name prefixes ``trainable`` or chosen by ``also``, and off for all others.
 
     Returns the trainable parameters by name. The empty prefix matches everything. Raises ValueError for a prefix that
     matches no parameter, naming the module's parts.
@@ -21,7 +25,7 @@ def freeze(module: nn.Module, trainable: Sequence[str]) -> dict[str, nn.Paramete
             parts = sorted({".".join(name.split(".")[:depth]) for name in named for depth in (1, 2)})
             raise ValueError(f"trainable: no parameter lies under '{prefix}'; the module has {', '.join(parts)}")
     for name, parameter in named.items():
-        parameter.requires_grad_(any(under(name, prefix) for prefix in trainable))
+        parameter.requires_grad_(also(name) or any(under(name, prefix) for prefix in trainable))
     chosen = {name: parameter for name, parameter in named.items() if parameter.requires_grad}
     if not chosen:
         raise ValueError("trainable: nothing is trained; name at least one part of the module")
@@ -48,60 +52,99 @@ class Weights:
     """The weights of a module in float32, whatever the forward pass computes in.
 
     With ``half`` the module's parameters become bfloat16 and the optimiser works on float32 masters: a bfloat16 weight
-    cannot hold updates smaller than 1/256 of itself. Frozen parameters have masters too, because what is exported must
-    be what was loaded. Buffers stay as they are.
+    cannot hold updates smaller than 1/256 of itself. Frozen parameters keep their full copies too, in main memory, because
+    what is exported must be what was loaded. Buffers stay as they are.
+
+    With ``split`` the module is sharded (``sharding.shard`` does it after the copies are made): its parameters are the
+    float32 masters themselves, and the whole module exists only inside ``averaged`` and after ``finish``.
     """
 
-    def __init__(self, module: nn.Module, trainable: dict[str, nn.Parameter], *, half: bool, ema: float) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        trainable: dict[str, nn.Parameter],
+        *,
+        half: bool,
+        ema: float,
+        split: Callable[[nn.Module], None] | None = None,
+    ) -> None:
         self.module, self.half, self.decay = module, half, ema
+        self.masters_apart = half and split is None
         named = dict(module.named_parameters())
+        for name, parameter in named.items():
+            # Released encoders come in bfloat16: what is trained needs float32, and what is not computes with it.
+            if not half or name in trainable:
+                parameter.data = parameter.data.float()
         self.full: dict[str, Tensor] = dict(named)
         if half:
-            self.full = {name: parameter.detach().clone() for name, parameter in named.items()}
-            for parameter in named.values():
-                parameter.data = parameter.data.bfloat16()
-        self.parameters = trainable
+            for name, parameter in named.items():
+                if name not in trainable:
+                    self.full[name] = parameter.detach().to("cpu", copy=True)
+                elif self.masters_apart:
+                    self.full[name] = parameter.detach().clone()
+                if name not in trainable or self.masters_apart:
+                    parameter.data = parameter.data.bfloat16()
+        self.outline = None if split is None else hollow(module)
+        if split is not None:
+            split(module)
+            self.full |= {name: p for name, p in module.named_parameters() if name in trainable}
+        self.parameters = {name: p for name, p in module.named_parameters() if name in trainable}
         self.masters = {name: self.full[name] for name in trainable}
         self.average = {name: master.detach().clone() for name, master in self.masters.items()} if ema else {}
 
     def collect_gradients(self) -> None:
-        """Hands the module's gradients to the masters, in float32."""
-        if self.half:
+        """Adds the module's gradients to those of the masters, in float32."""
+        if self.masters_apart:
             for name, parameter in self.parameters.items():
-                self.masters[name].grad = None if parameter.grad is None else parameter.grad.float()
+                if parameter.grad is not None:
+                    master = self.masters[name]
+                    if master.grad is None:
+                        master.grad = parameter.grad.float()
+                    else:
+                        master.grad += parameter.grad
                 parameter.grad = None
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:
         """Copies the masters into the module and moves the average; early steps use a shorter memory."""
-        if self.half:
+        if self.masters_apart:
             self._fill(self.masters)
         if self.average:
             decay = min(self.decay, (1 + step) / (10 + step))
-            torch._foreach_lerp_(list(self.average.values()), [m.detach() for m in self.masters.values()], 1 - decay)
+            torch._foreach_lerp_(
+                local(self.average.values()), local(m.detach() for m in self.masters.values()), 1 - decay
+            )
 
     @contextmanager
-    def averaged(self) -> Iterator[None]:
-        """Within the block the module holds the averaged weights (the current ones without averaging), in eval mode."""
-        was_training = self.module.training
-        self.module.eval()
+    def averaged(self, *, keep: bool = True) -> Iterator[nn.Module]:
+        """Within the block the given module holds the averaged weights (the current ones without averaging), in eval mode.
+
+        Every process must enter it. A sharded module's weights are gathered where ``keep`` says so.
+        """
         with torch.no_grad():
+            if self.outline is not None:
+                yield self._whole(keep, torch.bfloat16 if self.half else torch.float32)
+                return
+            was_training = self.module.training
+            self.module.eval()
             kept = {name: p.detach().clone() for name, p in self.parameters.items()} if self.average else {}
             try:
                 if self.average:
                     self._fill(self.average)
-                yield
+                yield self.module
             finally:
                 if self.average:
                     self._fill(kept)
                 self.module.train(was_training)
 
     @torch.no_grad()
-    def finish(self) -> None:
-        """Leaves the float32 weights in the module, averaged if averaging is on, for export."""
+    def finish(self, *, keep: bool = True) -> nn.Module:
+        """The module with float32 weights, averaged if averaging is on, for export; training ends with it."""
+        if self.outline is not None:
+            return self._whole(keep, torch.float32)
         for name, parameter in self.module.named_parameters():
-            parameter.data = self.average.get(name, self.full[name]).detach().clone()
-        self.module.eval()
+            parameter.data = self.average.get(name, self.full[name]).detach().to(parameter.device, copy=True)
+        return self.module.eval()
 
     def state_dict(self) -> dict[str, Tensor]:
         """The live tensors of the whole module, by name: float32 parameters, averages and buffers."""
@@ -111,20 +154,21 @@ class Weights:
         return state
 
     @torch.no_grad()
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Restores what ``state_dict`` gave. Raises ValueError if names or shapes differ."""
-        own = self.state_dict()
-        if own.keys() != state.keys():
-            names = ", ".join(sorted(own.keys() ^ state.keys())[:5])
-            raise ValueError(f"the checkpoint does not fit the model: these are in one of the two only: {names}")
-        for name, target in own.items():
-            if target.shape != state[name].shape:
-                shapes = f"{tuple(state[name].shape)}, not {tuple(target.shape)}"
-                raise ValueError(f"the checkpoint does not fit the model: {name} has shape {shapes}")
-            target.copy_(state[name])
+    def loaded(self) -> None:
+        """To be called when ``state_dict``'s tensors were given other values."""
         if self.half:
             for name, parameter in self.module.named_parameters():
-                parameter.copy_(self.full[name])
+                if parameter.dtype == torch.bfloat16:
+                    parameter.copy_(self.full[name])
 
     def _fill(self, source: dict[str, Tensor]) -> None:
         torch._foreach_copy_(list(self.parameters.values()), list(source.values()))
+
+    def _whole(self, keep: bool, dtype: torch.dtype) -> nn.Module:
+        assert self.outline is not None
+        weights = gathered(self.full | self.average, keep=keep, dtype=dtype)
+        if not keep:
+            return self.outline
+        device = next(self.module.parameters()).device
+        on_device = {name: tensor.to(device) for name, tensor in weights.items()}
+        return filled(self.outline, on_device, dict(self.module.named_buffers())).eval()

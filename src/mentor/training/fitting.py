@@ -1,0 +1,90 @@
+"""A saved model becomes the one that a recipe trains: other pictures, contexts, answers to conflicts, other models' parts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from mentor.checkpoint.build import allocate
+from mentor.checkpoint.hub import HubOptions, locate
+from mentor.checkpoint.layout import MODEL
+from mentor.checkpoint.store import Bundle
+from mentor.checkpoint.strict import load_strict
+from mentor.checkpoint.tensors import read_tensors
+from mentor.config.load import differences, merge, nested, to_dict
+from mentor.config.model import MentorConfig
+from mentor.training.weights import under
+
+NULL = "null_condition"
+CHANGEABLE = (
+    "name",
+    "context",
+    NULL,
+    "encoder_dtype",
+    "vision.fit",
+    "language.activation",
+    "language.dropout",
+    "connector.dropout",
+    "decoder.grid",
+    "decoder.prefix_rope",
+    "decoder.token_dropout",
+    "decoder.residual_dropout",
+    "decoder.mlp_dropout",
+)
+"""What a recipe may change: it changes no weight's name, and no shape but the null condition's."""
+FRESH = ("encoder.connector", "projector", NULL)
+"""What can start anew in a model whose other weights are given."""
+
+
+def fitted(
+    bundle: Bundle, model: MentorConfig, source: str, *, parts: Mapping[str, str], fresh: Sequence[str], seed: int
+) -> Bundle:
+    """``bundle``, read from ``source``, as ``model``.
+
+    ``parts``: module name -> bundle that gives its weights; ``fresh``: modules that start random from ``seed``. A null
+    condition of fewer rows gives the last ones, which prompts of any length see first; the others are random. ValueError for
+    a bundle of another model, and for names that are no part.
+    """
+    _check(bundle.config, model, source)
+    for prefix in fresh:
+        if prefix not in FRESH:
+            raise ValueError(f"init.fresh: expected some of {', '.join(FRESH)}, got {prefix!r}")
+    mentor, image_tokenizer = allocate(model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        mentor.init_weights()
+    state: dict[str, Tensor] = dict(bundle.mentor.state_dict())
+    for prefix, other in parts.items():
+        stored = read_tensors(locate(other, HubOptions()), MODEL)  # nothing but these tensors is read
+        given = {name: stored[name] for name in stored if under(name, prefix)}
+        if not given:
+            raise ValueError(f"init.parts: {other} has no weights under {prefix!r}")
+        state = {name: tensor for name, tensor in state.items() if not under(name, prefix)} | given
+    own = mentor.state_dict()
+    state |= {name: tensor for name, tensor in own.items() if any(under(name, prefix) for prefix in fresh)}
+    state[NULL] = _rows(state[NULL], own[NULL])
+    load_strict(mentor, state, source)
+    load_strict(image_tokenizer, bundle.image_tokenizer.state_dict(), source)
+    return dataclasses.replace(bundle, config=model, mentor=mentor, image_tokenizer=image_tokenizer)
+
+
+def _check(held: MentorConfig, wanted: MentorConfig, source: str) -> None:
+    values = to_dict(wanted)
+    for key in CHANGEABLE:
+        part, _, rest = key.partition(".")
+        value = getattr(held, part)
+        if rest and (value is None or values[part] is None):
+            continue
+        values = merge(values, nested(key, getattr(value, rest) if rest else value))
+    changed = differences(to_dict(held), values)
+    if changed:
+        raise ValueError(f"init.bundle {source} holds another model than the recipe's ({'; '.join(changed[:5])})")
+
+
+def _rows(held: Tensor, own: Tensor) -> Tensor:
+    """The last rows of ``held`` as the last rows of as many as ``own`` has."""
+    kept = held[-len(own) :]
+    return torch.cat([own[: len(own) - len(kept)].to(kept.dtype), kept])

@@ -1,0 +1,75 @@
+"""Batches in order, made ahead by worker processes, and what is said when one of them dies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from mentor.training.protocol import Batch, Feed, Share
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """Stands for a batch that a feed could not make; exceptions lose their message on the way out of a worker."""
+
+    reason: str
+
+
+class _Indexed(torch.utils.data.Dataset[Batch | _Failed]):
+    """A feed seen as a map-style dataset."""
+
+    def __init__(self, feed: Feed, share: Share) -> None:
+        self.feed, self.share = feed, share
+
+    def __getitem__(self, index: int) -> Batch | _Failed:
+        try:
+            return self.feed.batch(index, self.share)
+        except (ValueError, OSError) as error:
+            return _Failed(f"batch {index} cannot be made: {error}")
+
+
+class Loader:
+    """The batches numbered ``order`` of a feed, this process's share of each; ``workers`` processes make them ahead.
+
+    Raises ValueError, naming the batch, when the feed does.
+    """
+
+    def __init__(self, feed: Feed, order: range, *, share: Share, workers: int, pin: bool = False) -> None:
+        from torch.utils.data import DataLoader
+
+        dataset = _Indexed(feed, share)
+        self.order = order
+        self.delivered = 0
+        self._batches: Iterator[Batch | _Failed] = (
+            iter(DataLoader(dataset, batch_size=None, sampler=order, num_workers=workers, pin_memory=pin))
+            if workers
+            else map(dataset.__getitem__, order)
+        )
+
+    def take(self, count: int) -> list[Batch]:
+        """The next ``count`` batches."""
+        return [self._next() for _ in range(count)]
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Within the block the death of a worker, which torch tells at any moment, is a ValueError that says what to do."""
+        try:
+            yield
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            waiting = self.order[min(self.delivered, len(self.order) - 1)]
+            raise ValueError(
+                f"a data worker died while batch {waiting} was due ({' '.join(str(error).split())}). Out of memory? Lower "
+                "data.workers; start the same command again to go on from the last checkpoint"
+            ) from error
+
+    def _next(self) -> Batch:
+        batch = next(self._batches)
+        if isinstance(batch, _Failed):
+            raise ValueError(batch.reason)
+        self.delivered += 1
+        return batch

@@ -1,0 +1,48 @@
+"""LoRA and DoRA (Hu et al. 2021, Liu et al. 2024): small matrices beside frozen linear layers, through ``peft``."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from mentor.config.run import LoraConfig
+from mentor.training.weights import under
+
+_MARK = "lora_"
+
+
+def is_adapter(name: str) -> bool:
+    """Whether a parameter belongs to an adapter."""
+    return any(part.startswith(_MARK) for part in name.split("."))
+
+
+def add_adapters(module: nn.Module, config: LoraConfig, seed: int) -> None:
+    """Puts an adapter beside every linear layer under ``config.targets``, in place; the module computes what it did before.
+
+    Raises ValueError if a target holds no linear layer.
+    """
+    from peft import LoraConfig as PeftConfig
+    from peft import inject_adapter_in_model
+
+    linear = [name for name, part in module.named_modules() if isinstance(part, nn.Linear)]
+    for prefix in config.targets:
+        if not any(under(name, prefix) for name in linear):
+            raise ValueError(f"lora.targets: no linear layer lies under '{prefix}'")
+    chosen = [name for name in linear if any(under(name, prefix) for prefix in config.targets)]
+    settings = PeftConfig(
+        r=config.rank, lora_alpha=config.alpha, use_dora=config.dora, lora_dropout=config.dropout, target_modules=chosen
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        inject_adapter_in_model(settings, module)
+
+
+def merged(module: nn.Module) -> nn.Module:
+    """Turns a module with adapters, in place, into the plain module that computes the same, and returns it."""
+    from peft.tuners.lora import LoraLayer
+
+    for name, layer in list(module.named_modules()):
+        if isinstance(layer, LoraLayer):
+            layer.merge()
+            module.set_submodule(name, layer.get_base_layer())
+    return module

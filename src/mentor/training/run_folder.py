@@ -1,0 +1,123 @@
+"""The folder of a run, and folders that appear whole or not at all, so that a killed process never leaves a broken one.
+
+A run folder holds ``recipe.json`` (what is trained), ``checkpoints/step-00000500/``, ``metrics.jsonl``, ``tensorboard/``,
+``grids/`` and, at the end, ``final/``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mentor.config.load import differences, from_dict, to_dict
+from mentor.config.run import TrainConfig
+from mentor.training.trackers import ID
+
+PARTIAL = ".partial-"
+"""What the name of a folder or file begins with until it is complete."""
+STATE = "state.json"
+"""The part of a checkpoint that is written last."""
+_FREE = ("logging", "checkpointing", "engine")
+"""Sections of a recipe that do not change the result."""
+
+
+def open_run(run: Path, config: TrainConfig, *, overwrite: bool = False, resume: bool = False) -> Path | None:
+    """Prepares a run folder and returns the checkpoint to resume from, or None for a fresh start.
+
+    Raises ValueError if the folder holds checkpoints of another recipe (naming the keys that differ; logging,
+    checkpointing and the engine may differ), or if ``resume`` is asked for and there is nothing to resume.
+    """
+    recipe = run / "recipe.json"
+    if overwrite and recipe.exists():
+        for name in ("checkpoints", "tensorboard", "final", "grids"):
+            remove_folder(run / name)
+        for name in ("metrics.jsonl", ID, recipe.name):
+            (run / name).unlink(missing_ok=True)
+    found = complete(run)
+    if found and recipe.exists():
+        changed = differences(_identity(_read_recipe(recipe)), _identity(config))
+        if changed:
+            keys = "; ".join(changed[:8])
+            raise ValueError(f"{run} holds a run of another recipe ({keys}); choose another --out or pass --overwrite")
+    if resume and not found:
+        raise ValueError(f"--resume: {run} holds no checkpoint")
+    if run.exists() and not recipe.exists() and any(not path.name.startswith(PARTIAL) for path in run.iterdir()):
+        raise ValueError(f"{run} is not empty and holds no run; choose an empty or new folder")
+    run.mkdir(parents=True, exist_ok=True)
+    for left in (*run.glob(f"{PARTIAL}*"), *run.glob(f"checkpoints/{PARTIAL}*")):  # by a killed process
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    write_text(recipe, json.dumps(to_dict(config), indent=2) + "\n")
+    return found[-1] if found else None
+
+
+def complete(run: Path) -> list[Path]:
+    """The complete checkpoints of a run, oldest first."""
+    return sorted(path for path in (run / "checkpoints").glob("step-*") if (path / STATE).exists())
+
+
+def begin_folder(folder: Path) -> Path:
+    """An empty folder beside ``folder``, to be filled and given to ``finish_folder``."""
+    partial = folder.with_name(PARTIAL + folder.name)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    return partial
+
+
+def finish_folder(partial: Path, folder: Path) -> None:
+    """Brings what ``begin_folder`` began to the disk and gives it its name; an existing folder is replaced."""
+    for path in sorted(partial.rglob("*")):
+        _sync(path)
+    _sync(partial)
+    remove_folder(folder)
+    partial.rename(folder)
+    _sync(folder.parent)
+
+
+def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Makes ``folder`` appear complete or not at all: ``fill`` writes beside it. An existing folder is replaced."""
+    partial = begin_folder(folder)
+    try:
+        fill(partial)
+        finish_folder(partial, folder)
+    except OSError:  # a full disk, above all: what was written of it is in the way
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def remove_folder(folder: Path) -> None:
+    """Deletes a folder; it first loses its name, so that a half-deleted one is never taken for a complete one."""
+    if folder.exists():
+        doomed = folder.with_name(PARTIAL + "old-" + folder.name)
+        shutil.rmtree(doomed, ignore_errors=True)
+        folder.rename(doomed)
+        shutil.rmtree(doomed)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file, complete or not at all."""
+    partial = path.with_name(PARTIAL + path.name)
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def _read_recipe(path: Path) -> TrainConfig:
+    try:
+        return from_dict(TrainConfig, json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise ValueError(f"{path} is no recipe of this version ({error}); pass --overwrite to start anew") from error
+
+
+def _identity(config: TrainConfig) -> dict[str, Any]:
+    return {key: value for key, value in to_dict(config).items() if key not in _FREE}
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,79 @@
+"""Batches in order, with and without worker processes, and what is said when one cannot be made."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from mentor.training.loader import Loader
+from mentor.training.protocol import WHOLE, Batch, Share
+from mentor.training.trainer import Trainer
+from tests.training.tiny import TinyFeed, TinyObjective, tiny_config
+
+
+class Broken(TinyFeed):
+    def batch(self, index: int, share: Share = WHOLE) -> Batch:
+        if index == 3:
+            raise ValueError("shard 7 holds no sample 12")
+        return super().batch(index, share)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_come_in_order_from_where_they_are_asked(workers: int) -> None:
+    feed = TinyFeed(6)
+    loader = Loader(feed, range(2, 6), share=Share(1, 2), workers=workers)
+    batches = [*loader.take(3), *loader.take(1)]
+    for index, batch in zip(range(2, 6), batches, strict=True):
+        assert torch.equal(batch["x"], feed.batch(index)["x"][1::2])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_batch_that_cannot_be_made_is_named(workers: int) -> None:
+    loader = Loader(Broken(4), range(6), share=WHOLE, workers=workers)
+    loader.take(3)
+    with pytest.raises(ValueError, match="^batch 3 cannot be made: shard 7 holds no sample 12$"):
+        loader.take(1)
+
+
+class Deadly(TinyFeed):
+    """The worker that is asked for batch 9 is killed, as by a machine out of memory."""
+
+    def batch(self, index: int, share: Share = WHOLE) -> Batch:
+        if index == 9:
+            os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(60)
+        return super().batch(index, share)
+
+
+@pytest.mark.integration
+def test_a_dead_worker_is_told_and_the_run_can_go_on(tmp_path: Path) -> None:
+    config = tiny_config(data={"workers": 1})
+    trainer = Trainer(config, TinyObjective(), Deadly(8), device="cpu")
+    with pytest.raises(
+        ValueError, match=r"a data worker died while batch \d+ was due \(DataLoader worker \(pid.* is killed"
+    ):
+        trainer.run(tmp_path / "run")
+    again = Trainer(config, TinyObjective(), TinyFeed(8), device="cpu")
+    again.run(tmp_path / "run")
+    assert again.step == 12
+
+
+def test_other_errors_are_not_taken_for_a_dead_worker() -> None:
+    loader = Loader(TinyFeed(4), range(2), share=WHOLE, workers=0)
+    with pytest.raises(RuntimeError, match="^shapes$"), loader.watched():
+        raise RuntimeError("shapes")
+
+
+def test_a_worker_that_dies_during_a_save_is_no_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dying(descriptor: int) -> None:
+        raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")
+
+    trainer = Trainer(tiny_config(), TinyObjective(), TinyFeed(8), device="cpu")
+    monkeypatch.setattr("os.fsync", dying)
+    with pytest.raises(ValueError, match="a data worker died while batch 4 was due"):
+        trainer.run(tmp_path / "run")
