@@ -50,6 +50,18 @@ def test_wrong_types_are_named() -> None:
         Prompt("<image>", picture(0))  # type: ignore[arg-type]
 
 
+def test_queries_are_one_text_for_each_image_or_none() -> None:
+    assert Prompt("<image>", [picture(0)]).queries == ()
+    assert Prompt("<image>", [picture(0)], ["fox"]).queries == ("fox",)
+    with pytest.raises(ValueError, match="one query for each image, got 2 for 1"):
+        Prompt("<image>", [picture(0)], ["fox", "hat"])
+    with pytest.raises(ValueError, match=r"queries=\[text\]"):
+        Prompt("<image>", [picture(0)], "fox")
+    for wrong in (" ", 3):
+        with pytest.raises(ValueError, match="look for in image 1 as text"):
+            Prompt("<image>", [picture(0)], [wrong])  # type: ignore[list-item]
+
+
 def test_images_become_a_tuple_that_the_caller_cannot_change() -> None:
     images = [picture(0)]
     prompt = Prompt("<image>\n", images)

@@ -21,6 +21,9 @@ class Prompt:
 
     text: str
     images: Sequence[Image.Image] = field(default=())
+    queries: Sequence[str] = field(default=())
+    """What to look for in each image, one for each; empty: what the text says (``data.templates.image_queries``).
+    Read by models with a Query-Former."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):
@@ -41,6 +44,20 @@ class Prompt:
             )
         if not self.text.strip():
             raise ValueError("the prompt is empty: give a text, an image or both")
+        self._check_queries()
+
+    def _check_queries(self) -> None:
+        if isinstance(self.queries, str):
+            raise ValueError("expected a sequence of queries, got a single text: write queries=[text]")
+        object.__setattr__(self, "queries", tuple(self.queries))
+        if self.queries and len(self.queries) != len(self.images):
+            raise ValueError(
+                f"expected one query for each image, got {len(self.queries)} for {len(self.images)} image(s): "
+                "leave them out to take what the text says"
+            )
+        for number, query in enumerate(self.queries):
+            if not isinstance(query, str) or not query.strip():
+                raise ValueError(f"expected what to look for in image {number + 1} as text, got {query!r}")
 
     @property
     def segments(self) -> list[str | Image.Image]:

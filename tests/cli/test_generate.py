@@ -137,7 +137,7 @@ WRONG = {
     "unknown model": (["a", "--model", "midi"], "unknown model 'midi'"),
     "empty model folder": (["a", "--model", "{folder}"], "config.json cannot be read"),
     "truncated weights": (["a", "--model", "{cut}"], "not a readable safetensors file"),
-    "weights of another config": (["a", "--model", "{other}"], "does not fit its config.json"),
+    "weights of another config": (["a", "--model", "{other}"], "does not fit the configuration"),
     "unknown device": (["a", "--device", "abacus"], "device: expected cpu"),
     "absent device": (["a", "--device", "cuda:99"], "device: cuda:99 cannot be used"),
     "unknown dtype": (["a", "--dtype", "int3"], "invalid choice: 'int3'"),

@@ -121,7 +121,7 @@ def test_building_and_starting_a_bundle(tmp_path):
     vision = towers.vision_state(towers.wheel_member("vision", cache), CONFIG.vision.layers)
     for name, tensor in bundle.mentor.encoder.vision.state_dict().items():
         torch.testing.assert_close(tensor, vision[name], atol=1e-3, rtol=1e-3)
-    table = read_tensors(target / "language.safetensors")[towers.WORD_EMBEDDINGS]
+    table = read_tensors(target, "language")[towers.WORD_EMBEDDINGS]
     assert torch.equal(bundle.mentor.encoder.language.embed(torch.arange(len(WORDS))), table)
     assert isinstance(bundle.text_tokenizer, Tokenizer)
     assert not bundle.mentor.training

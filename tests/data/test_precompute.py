@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from mentor.data.mixture import Mixture
-from mentor.data.precompute import Encoders, precompute, token_mask
+from mentor.data.precompute import Encoders, precompute
+from mentor.data.prepared import token_mask
 from mentor.data.processor import Processor
 from mentor.data.shards import PrecomputedDataset
 from mentor.data.tasks import TASKS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -10,9 +11,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
 
-from mentor.config.model import MentorConfig
+from mentor.config.model import ConnectorConfig, MentorConfig
+from mentor.config.presets import PRESETS
 from mentor.construction.towers import tokenizer_json
 from mentor.data.processor import Processor, crop_square, fit_square
 from mentor.prompt import Prompt
@@ -25,6 +30,25 @@ IMAGE = CONFIG.language.image_token_id
 def made(config: MentorConfig = CONFIG) -> Processor:
     """A processor with a BERT tokenizer, as the shipped models have."""
     return Processor(config, Tokenizer.from_str(tokenizer_json(bert_tokenizer_json(), config.language)))
+
+
+def with_queries(config: MentorConfig = CONFIG, **change: int) -> Processor:
+    """A processor of a Query-Former that turns an image into 3 tokens."""
+    sizes = {"hidden": 8, "queries": 3, "num_layers": 1, "num_heads": 1, "mlp_width": 8, "vocab_size": 29, **change}
+    config = dataclasses.replace(config, connector=ConnectorConfig(kind="query_former", **sizes))
+    tokenizer = Tokenizer.from_str(bert_tokenizer_json().decode())
+    return Processor(config, Tokenizer.from_str(tokenizer_json(bert_tokenizer_json(), config.language)), tokenizer)
+
+
+@functools.cache
+def of_size(preset: str) -> Processor:
+    """A processor of a full-size model with a tokenizer of a few words that ends every text, as T5's does."""
+    config = PRESETS[preset]
+    tokenizer = Tokenizer(WordLevel({"</s>": 1, "fox": 2, "[UNK]": 3, "<image>": 32100}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.add_tokens([AddedToken("<image>", normalized=False)])
+    tokenizer.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return Processor(config, tokenizer, tokenizer)
 
 
 def picture(width: int = 5, height: int = 5, mode: str = "RGB", colour: object = "red") -> Image.Image:
@@ -100,6 +124,79 @@ def test_a_tokenizer_file_that_pads_and_cuts_is_overruled():
     tokenizer.enable_truncation(2)
     assert len(Processor(CONFIG, tokenizer).encode_text("the red fox")) == 3
     assert tokenizer.truncation is not None, "the caller's tokenizer was changed"
+
+
+def test_a_query_former_gets_fewer_placeholders_and_what_to_look_for():
+    processor, image = with_queries(), picture()
+    assert tokens(processor, "The fox in <image>.") == ["[CLS]", "the", "fox", "in", *["<image>"] * 3, ".", "[SEP]"]
+    prompts = [Prompt("The red fox in <image>.", (image,)), Prompt("fox"), Prompt("<image>", (image,), ["[SEP] hat"])]
+    batch = processor(prompts)
+    assert batch.query_ids is not None
+    assert batch.query_mask is not None
+    rows = zip(batch.query_ids, batch.query_mask, strict=True)
+    words = [[processor.tokenizer.id_to_token(number) for number in ids[mask]] for ids, mask in rows]
+    assert words == [["[CLS]", "red", "fox", "[SEP]"], ["[CLS]", "[", "sep", "]", "hat", "[SEP]"]]
+    assert batch.query_mask.tolist() == [[True] * 4 + [False] * 2, [True] * 6]
+    assert (batch.query_ids.dtype, batch.to("cpu").query_ids.tolist()) == (torch.int64, batch.query_ids.tolist())
+    none = processor([Prompt("fox")])
+    assert none.query_ids.shape == none.query_mask.shape == (0, 0)
+    plain = made()(prompts)
+    assert (plain.query_ids, plain.query_mask, plain.to("cpu").query_ids) == (None, None, None)
+
+
+def test_a_query_formers_tokenizer_must_be_there_and_fit():
+    config = with_queries().config
+    with pytest.raises(ValueError, match="tiny has a Query-Former, which needs a tokenizer"):
+        Processor(config, text_tokenizer())
+    with pytest.raises(ValueError, match="has 29 words, the configuration's connector.vocab_size is 28"):
+        with_queries(vocab_size=28)
+    with pytest.raises(ValueError, match="has 7 tokens, the Query-Former takes at most 6; it starts 'fox fox"):
+        with_queries(max_positions=6)([Prompt("<image>", (picture(),), ["fox fox fox fox fox"])])
+
+
+def test_a_text_only_model_needs_no_placeholder_and_refuses_images():
+    config = dataclasses.replace(CONFIG, vision=None, connector=None)
+    processor = Processor(config, Tokenizer.from_str(bert_tokenizer_json().decode()))
+    batch = processor([Prompt("the fox")])
+    assert batch.input_ids.shape == (1, 4)
+    assert (len(batch.pixel_values), batch.query_ids) == (0, None)
+    with pytest.raises(ValueError, match="the model tiny reads text only, but the prompt has 1 image"):
+        processor([Prompt("the fox in <image>", (picture(),))])
+
+
+CONTEXTS = {name: PRESETS[name] for name in ("xl-fixed", "xl-multi-image", "xl-query-former")}
+
+
+@pytest.mark.parametrize(("preset", "images"), [("xl-fixed", 1), ("xl-multi-image", 4), ("xl-query-former", 14)])
+def test_the_papers_contexts_hold_the_papers_numbers_of_images(preset, images):
+    processor = of_size(preset)
+    room = processor.config.context - images * processor.config.tokens_per_image - 1
+    assert len(processor.encode_text("<image>" * images + "fox " * room)) == processor.config.context
+    with pytest.raises(ValueError, match=f"the model takes at most {processor.config.context}"):
+        processor.encode_text("<image>" * images + "fox " * (room + 1))
+
+
+@given(st.sampled_from(sorted(CONTEXTS)), st.integers(0, 18), st.integers(0, 600), st.randoms())
+def test_a_prompt_fits_whole_or_is_refused_with_the_counts(preset, images, words, random):
+    processor = of_size(preset)
+    pieces = ["<image>"] * images + ["fox"] * words
+    random.shuffle(pieces)
+    each = processor.config.tokens_per_image
+    length = images * each + words + 1
+    if length > processor.config.context:
+        counts = (
+            rf"has {length} tokens \({images} images of {each}, {words + 1} of text\).* {processor.config.context}:"
+        )
+        with pytest.raises(ValueError, match=counts):
+            processor.encode_text(" ".join(pieces))
+        return
+    ids = processor.encode_text(" ".join(pieces))
+    expected = [each if piece == "<image>" else 1 for piece in pieces]
+    assert len(ids) == length
+    placeholders = [i == processor.config.language.image_token_id for i in ids[:-1]]
+    assert placeholders == [
+        piece == "<image>" for piece, count in zip(pieces, expected, strict=True) for _ in range(count)
+    ]
 
 
 @given(st.integers(1, 90), st.integers(1, 90))

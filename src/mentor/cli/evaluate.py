@@ -1,55 +1,240 @@
-"""``mentor evaluate``: score a model on a benchmark, print the table and write it with the pictures."""
+"""``mentor evaluate``: score a model, a rival or ready pictures on a benchmark; compare two runs."""
 
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mentor.cli.model_arguments import add_model_arguments, check_counts, load
+from mentor.cli.agreement import add_agreement_parser, agreement_rows
+from mentor.cli.judge_arguments import add_judge_arguments, judge_settings
 from mentor.cli.progress import stage_progress
+from mentor.cli.sampling_arguments import add_sampling_arguments, sampling_settings
+
+if TYPE_CHECKING:
+    from mentor.evaluation.answers import PipelinePainter
+    from mentor.evaluation.processes import Processes
+    from mentor.evaluation.protocol import Benchmark, Source
+
+BASELINES = ("copy_reference", "ignore_reference")
 
 
 def add_parser(subparsers: Any) -> None:
-    """Declare the command's arguments."""
+    """Declare the command's arguments: one set a benchmark, and ``compare``."""
     from mentor.evaluation.benchmarks import BENCHMARKS
 
     parser = subparsers.add_parser(
         "evaluate",
         help="score a model",
-        description="Score a model on held-out prompts. A run that was stopped goes on where it was.",
+        description="Score a model, a rival or ready pictures. A run that was stopped goes on where it was.",
     )
+    kinds = parser.add_subparsers(dest="benchmark", metavar="BENCHMARK", required=True)
+    for name, entry in BENCHMARKS.items():
+        kind = kinds.add_parser(name, help=entry.help, description=entry.help)
+        _add_arguments(kind)
+        if entry.judged:
+            add_judge_arguments(kind)
+    add_agreement_parser(kinds)
+    compare = kinds.add_parser("compare", help="two runs of one benchmark, item by item, with bootstrap intervals")
+    compare.add_argument("runs", nargs=2, type=Path, metavar="RUN", help="folder of a finished run")
+    compare.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for results and pictures")
     parser.add_argument(
-        "benchmark", choices=tuple(BENCHMARKS), help="scenes: composed scenes whose every fact is known"
+        "-n", type=int, metavar="N", help="score N items at equal distances (default: all; scenes: 240)"
     )
+    data = parser.add_mutually_exclusive_group()
+    data.add_argument(
+        "--data", metavar="DIR", help="folder in the official layout, or hub, or hub:OWNER/NAME[@REVISION]"
+    )
+    data.add_argument("--sample", action="store_true", help="the few built-in items; offline, with stand-in backbones")
+    author = parser.add_mutually_exclusive_group()
+    author.add_argument("--pictures", type=Path, metavar="DIR", help="ready pictures, KEY.png or tgt_image/KEY.jpg")
+    author.add_argument("--rival", metavar="NAME", help="diffusers:ID_OR_DIR, ip-adapter, ... or a YAML file")
+    author.add_argument("--baseline", choices=BASELINES, help="a trivial answer in place of the model's")
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder for the results and the pictures"
+        "--rival-set", action="append", default=[], metavar="KEY=VALUE", help="change a rival's setting, e.g. steps=20"
     )
-    parser.add_argument("-n", type=int, default=240, metavar="N", help="number of prompts (default: %(default)s)")
-    add_model_arguments(parser)
+    add_sampling_arguments(parser)
+    parser.add_argument(
+        "--batch-size", type=int, default=16, metavar="B", help="pictures made side by side (default: 16)"
+    )
+    parser.add_argument("--preset", metavar="NAME", help="one of the benchmark's backbones or definitions")
+    parser.add_argument(
+        "--backbone", action="append", default=[], metavar="ROLE=NAME", help="a local folder or hub name for a backbone"
+    )
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="features and answers kept (default: OUT/cache)")
+    parser.add_argument(
+        "--corpus", type=Path, metavar="DIR", help="scenes: corpus pack (default: found as in training)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check the arguments, load, judge, print."""
-    from rich.console import Console
-
+    """Check the arguments, load, paint, score, print."""
+    if args.benchmark == "compare":
+        return _compare(args)
+    if args.benchmark == "agreement":
+        _print(agreement_rows(args))
+        return 0
     from mentor.evaluation.answers import check_folder
-    from mentor.evaluation.benchmarks import BENCHMARKS, Run
+    from mentor.evaluation.processes import joined
 
-    check_counts(args)
+    for flag, value, least in (("-n", args.n, 1), ("--batch-size", args.batch_size, 1), ("--seed", args.seed, 0)):
+        if value is not None and value < least:
+            raise ValueError(f"{flag}: expected {least} or more, got {value}")
+    if args.rival_set and args.rival is None:
+        raise ValueError("--rival-set: there is no --rival to change")
     check_folder(args.out)
-    loaded = load(args)
-    with stage_progress() as progress:
-        summary = BENCHMARKS[args.benchmark](
-            Run(loaded.painter, loaded.corpus, loaded.pack, args.out, args.n, args.seed, args.batch_size, progress)
-        )
-    Console(width=None if Console().is_terminal else 160).print(_table(summary.table))
-    print("\n".join(summary.lines))
+    with joined() as processes, stage_progress() as progress:
+        if args.device is None and processes.count > 1:
+            args.device = _own_device(processes.local_rank)
+        run = _scenes(args, processes, progress) if args.benchmark == "scenes" else _any(args, processes, progress)
+    if run is not None:
+        from mentor.evaluation.tables import short_table, stand_ins
+
+        _print(short_table(run))
+        print("\n".join(line for line in (stand_ins(run), *run["notes"]) if line))
+        print(f"Written: {args.out / 'run.json'}, {args.out / 'report.html'}, {args.out / 'report.md'}")
     return 0
 
 
-def _table(rows: list[list[str]]) -> Any:
+def _any(args: argparse.Namespace, processes: Processes, progress: Any) -> dict[str, Any] | None:
+    """Every benchmark but scenes; None in the processes that only paint."""
+    from mentor.evaluation.benchmarks import chosen, find_benchmark, find_source
+
+    benchmark = find_benchmark(args.benchmark)
+    if args.preset is not None and args.preset not in benchmark.presets:
+        raise ValueError(f"--preset: expected one of {', '.join(benchmark.presets) or 'none'}, got {args.preset!r}")
+    source = find_source(benchmark, args.data, sample=args.sample)
+    return _score(args, benchmark, chosen(benchmark.items(source), args.n), source, processes, progress)
+
+
+def _score(
+    args: argparse.Namespace,
+    benchmark: Benchmark,
+    items: Sequence[Any],
+    source: Source,
+    processes: Processes,
+    progress: Any,
+) -> dict[str, Any] | None:
+    from mentor.evaluation.answers import AnswerStore
+    from mentor.evaluation.ready_made import find_pictures
+    from mentor.evaluation.run import Author, evaluate, paint
+
+    tools = _tools(args, source, progress)
+    if args.pictures is not None:
+        pictures, author = find_pictures(args.pictures, items), Author(str(args.pictures))
+    else:
+        painter_of, author = _painters(args)
+        store = AnswerStore(args.out, args.batch_size, processes)
+        pictures = paint(items, painter_of, store, args.seed, progress)
+    return evaluate(benchmark, items, pictures, author, tools, args.out) if processes.main else None
+
+
+def _painters(args: argparse.Namespace) -> tuple[Any, Any]:
+    """Who paints each item, and how the report names it."""
+    from mentor.evaluation.baselines import CopyReference, IgnoreReference
+    from mentor.evaluation.run import Author
+
+    if args.rival is not None:
+        from dataclasses import asdict
+
+        from mentor.evaluation.rival_settings import find_rival
+
+        settings = find_rival(args.rival, args.rival_set)
+        from mentor.evaluation.rivals import Rival
+
+        rival = Rival(settings, device=_device(args), dtype=args.dtype)
+        return rival.painter, Author(rival.name, rival.weights, asdict(settings) | {"library": rival.library})
+    if args.baseline == "copy_reference":
+        copy = CopyReference()
+        return lambda item: copy, Author(copy.name, copy.fingerprint)
+    model = _model(args)
+    painter = IgnoreReference(model) if args.baseline == "ignore_reference" else model
+    return lambda item: painter, Author(painter.name, painter.fingerprint, vars(model.settings))
+
+
+def _scenes(args: argparse.Namespace, processes: Processes, progress: Any) -> dict[str, Any] | None:
+    """The scenes, whose data is the corpus; a model of this package also gets its baselines, ceilings and tasks."""
+    from mentor.data.corpus import Corpus, find_pack
+    from mentor.evaluation.protocol import Source
+    from mentor.evaluation.scene_benchmark import DEFAULT_N, SAMPLE_N, SIZE, SceneBenchmark
+
+    if args.data is not None:
+        raise ValueError("--data: the scenes' data is a corpus pack; name it with --corpus")
+    settings = sampling_settings(args)
+    pack = find_pack(args.corpus)
+    corpus, n = Corpus.load(pack), args.n or (SAMPLE_N if args.sample else DEFAULT_N)
+    source = Source(pack, sample=args.sample)
+    if args.pictures or args.rival or args.baseline:
+        benchmark = SceneBenchmark(corpus, n=n, seed=args.seed, size=SIZE)
+        return _score(args, benchmark, benchmark.items(source), source, processes, progress)
+    from mentor.evaluation.answers import AnswerStore
+    from mentor.evaluation.scene_report import evaluate_model
+
+    painter = _model(args)
+    benchmark = SceneBenchmark(corpus, n=n, seed=args.seed, size=painter.size)
+    store = AnswerStore(args.out, args.batch_size, processes)
+    return evaluate_model(benchmark, painter, settings, store, _tools(args, source, progress))
+
+
+def _model(args: argparse.Namespace) -> PipelinePainter:
+    settings = sampling_settings(args)
+    from mentor.evaluation.answers import PipelinePainter
+    from mentor.generation.pipeline import MentorPipeline
+
+    pipeline = MentorPipeline.from_pretrained(args.model, device=args.device, dtype=args.dtype)
+    return PipelinePainter(pipeline, args.model, settings)
+
+
+def _tools(args: argparse.Namespace, source: Source, progress: Any) -> Any:
+    from mentor.evaluation.protocol import JudgeSettings, Tools
+
+    backbones = dict(pair.split("=", 1) for pair in args.backbone if "=" in pair)
+    if len(backbones) != len(args.backbone):
+        raise ValueError(f"--backbone: expected ROLE=NAME, each role once, got {' '.join(args.backbone)}")
+    cache = args.cache or args.out / "cache"
+    cache.mkdir(parents=True, exist_ok=True)
+    judge = judge_settings(args) if hasattr(args, "judge_url") else JudgeSettings()
+    return Tools(source, cache, _device(args), args.preset, backbones, judge, args.batch_size, args.seed, progress)
+
+
+def _device(args: argparse.Namespace) -> str:
+    from mentor.generation.device import resolve_device
+
+    return str(resolve_device(args.device))
+
+
+def _own_device(local_rank: int) -> str | None:
+    """The GPU of this process where the machine has one for each; None lets the model choose."""
+    import torch
+
+    count = torch.cuda.device_count()
+    return f"cuda:{local_rank % count}" if count else None
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from mentor.evaluation.compare import compare, table
+    from mentor.evaluation.results import read_run
+
+    first, second = (read_run(folder) for folder in args.runs)
+    found = compare(first, second, seed=args.seed)
+    _print(table(found, first, second))
+    print(
+        "\n".join(
+            [*found.notes, "* the 95 % interval of the difference (paired bootstrap over items) does not hold 0."]
+        )
+    )
+    return 0
+
+
+def _print(rows: list[list[str]]) -> None:
     from rich.box import SIMPLE
+    from rich.console import Console
     from rich.table import Table
 
     header, *body = rows
@@ -58,4 +243,5 @@ def _table(rows: list[list[str]]) -> Any:
         table.add_column(name, justify="right" if number else "left")
     for row in body:
         table.add_row(*(cell.replace("[", "\\[") for cell in row))
-    return table
+    width = None if Console().is_terminal else int(os.environ.get("COLUMNS", "160"))
+    Console(width=width).print(table)

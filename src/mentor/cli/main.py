@@ -23,7 +23,9 @@ class Command:
 COMMANDS = {
     "generate": Command("generate", "make pictures from text and reference images"),
     "info": Command("info", "show how a picture was made, or what a model consists of"),
+    "bench": Command("bench", "measure what one picture costs on this CPU"),
     "train": Command("train", "train by a recipe", extra="train"),
+    "convert": Command("convert", "turn released checkpoints into model folders, and back"),
     "recipes": Command("recipes", "list the recipes, or print one", extra="train"),
     "precompute": Command("precompute", "turn the corpus into training shards", extra="train"),
     "evaluate": Command("evaluate", "score a model", extra="eval"),

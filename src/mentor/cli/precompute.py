@@ -1,4 +1,4 @@
-"""``mentor precompute``: turns the corpus into training shards for a recipe."""
+"""``mentor precompute``: turns the data of a recipe into training shards for a recipe."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command to the main parser."""
     parser = subparsers.add_parser(
-        "precompute", help="turn the corpus into training shards", description="Draw a recipe's samples and store them."
+        "precompute", help="turn data into training shards", description="Draw a recipe's samples and store them."
     )
     parser.add_argument("recipe", help="a name from `mentor recipes`, or a YAML file")
     parser.add_argument(
@@ -23,16 +23,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the shards that are not there yet; raises ValueError for mistakes in the recipe or the corpus."""
+    """Writes the shards that are not there yet; raises ValueError for mistakes in the recipe or the data."""
     from rich.console import Console
 
     from mentor.config.recipes import load_recipe
-    from mentor.data.corpus import Corpus
-    from mentor.data.mixture import Mixture
     from mentor.data.precompute import Encoders, precompute
     from mentor.data.processor import Processor
+    from mentor.data.recipe_samples import recipe_samples
+    from mentor.data.rejects import read_rejects
+    from mentor.training.distributed import pick_device
     from mentor.training.start import origin_of, starting_bundle
-    from mentor.training.trainer import pick_device
 
     config = load_recipe(args.recipe, args.overrides)
     if config.objective != "mentor":
@@ -43,20 +43,16 @@ def run(args: argparse.Namespace) -> int:
     if out is None:
         raise ValueError("--out FOLDER is needed: the recipe names no data.shards")
     bundle, device = starting_bundle(config), pick_device(args.device)
-    corpus, size = Corpus.load(config.data.corpus), bundle.config.image_size
-    vision, image_tokenizer = bundle.mentor.encoder.vision.to(device), bundle.image_tokenizer.to(device)
+    encoder, image_tokenizer = bundle.mentor.encoder.to(device), bundle.image_tokenizer.to(device)
     encoders = Encoders(
         codes=lambda pixels: image_tokenizer.encode(pixels.to(device)).cpu(),
-        features=lambda pixels: vision(pixels.to(device)).cpu(),
-        processor=Processor(bundle.config, bundle.text_tokenizer),
+        features=lambda pixels: encoder.encode_images(pixels.to(device)).cpu(),
+        processor=Processor(bundle.config, bundle.text_tokenizer, bundle.query_tokenizer),
     )
-    console = Console(stderr=True)
+    console, rejects = Console(stderr=True), Path(config.data.rejects or out / "rejects.jsonl")
     precompute(
         out,
-        {
-            "train": Mixture(corpus, config.data.weights, "train", size, config.seed),
-            "held_out": Mixture(corpus, config.data.weights, "test", size, config.seed, strict=True),
-        },
+        recipe_samples(config.data, config.seed, encoders.processor, rejects),
         {"train": config.data.samples, "held_out": config.data.held_out},
         encoders,
         origin_of(config, bundle),
@@ -64,5 +60,9 @@ def run(args: argparse.Namespace) -> int:
         workers=args.workers,
         progress=lambda split, done, total: console.print(f"{split}: {done:,} of {total:,}", highlight=False),
     )
+    broken = len(read_rejects(rejects))
+    if broken:
+        drawn = config.data.samples + config.data.held_out
+        console.print(f"broken records: {broken:,} ({broken / (drawn + broken):.2%} of those drawn), see {rejects}")
     print(out)
     return 0

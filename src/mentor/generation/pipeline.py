@@ -5,7 +5,6 @@ Shapes: B pictures in a batch, S condition tokens, L image tokens, De width of t
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,10 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mentor.checkpoint.store import Bundle, load_bundle
-from mentor.data.processor import Processor
 from mentor.generation.decode import generate_tokens
-from mentor.generation.device import resolve_device, resolve_dtype
+from mentor.generation.pretrained import PretrainedModel
 from mentor.generation.prompting import Picture, build_prompt
 from mentor.generation.settings import GenerationSettings
 from mentor.prompt import Prompt
@@ -50,33 +47,8 @@ class Condition:
         return Condition(self.states[list(index)], self.mask[list(index)])
 
 
-class MentorPipeline:
+class MentorPipeline(PretrainedModel):
     """Text and reference images to pictures: ``MentorPipeline.from_pretrained("mini")("a red fox").images[0]``."""
-
-    def __init__(
-        self, bundle: Bundle, *, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None
-    ) -> None:
-        self.device, self.dtype = resolve_device(device), resolve_dtype(dtype)
-        self.config = bundle.config
-        self.mentor = bundle.mentor.to(self.device, self.dtype).eval()
-        self.image_tokenizer = bundle.image_tokenizer.to(self.device, self.dtype).eval()
-        self.processor = Processor(bundle.config, bundle.text_tokenizer)
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        name: str | os.PathLike[str] = "mini",
-        *,
-        device: str | torch.device | None = None,
-        dtype: str | torch.dtype | None = None,
-    ) -> MentorPipeline:
-        """Load ``mini`` (inside the package), a bundle's folder, or a bundle from the hub.
-
-        Raises:
-            ValueError: unknown model, device or dtype; weights that are damaged or belong to another configuration.
-        """
-        resolve_device(device), resolve_dtype(dtype)  # a wrong name is told before the weights are read
-        return cls(load_bundle(str(name)), device=device, dtype=dtype)
 
     def __call__(
         self,
@@ -144,11 +116,10 @@ class MentorPipeline:
     @torch.inference_mode()
     def encode(self, prompts: Sequence[Prompt]) -> Condition:
         """Prompts -> condition [B, S, De]. Raises ``ValueError`` for a prompt longer than the model's context."""
-        batch = self.processor(prompts)
-        pixels = batch.pixel_values.to(self.device, self.dtype)
-        features = self.mentor.encoder.encode_images(pixels)
+        batch = self.processor(prompts).to(self.device)
+        features = self.mentor.encoder.encode_images(batch.pixel_values)
         states, mask = self.mentor.condition(
-            batch.input_ids.to(self.device), batch.attention_mask.to(self.device), features
+            batch.input_ids, batch.attention_mask, features, batch.query_ids, batch.query_mask
         )
         return Condition(states, mask)
 

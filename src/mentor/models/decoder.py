@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mentor.config.model import DecoderConfig
 from mentor.nn.attention import CausalSelfAttention, KVCache, LayerCache
+from mentor.nn.block_step import block_step
 from mentor.nn.layers import RMSNorm, SwiGLU
 from mentor.nn.masks import attention_bias, causal_prefix_mask
 from mentor.nn.packed import Segments
@@ -42,6 +43,11 @@ class DecoderBlock(nn.Module):
         cache: LayerCache | None = None,
         start: int | Tensor = 0,
     ) -> Tensor:
+        if cache is not None and isinstance(start, int) and not (isinstance(bias, Segments) or self.training):
+            norms, parts = (self.attention_norm, self.ffn_norm), (self.attention, self.feed_forward)
+            stepped = block_step(*norms, *parts, x, rotation, bias, cache, start)
+            if stepped is not None:
+                return stepped
         x = x + self._drop(self.attention(self.attention_norm(x), rotation, bias, cache, start), self.residual_dropout)
         return x + self._drop(self.feed_forward(self.ffn_norm(x)), self.mlp_dropout)
 
@@ -116,7 +122,9 @@ class Decoder(nn.Module):
         """
         count = tokens.shape[1]
         embedded = self.tok_embeddings(tokens).to(prefix.dtype)
-        x = torch.cat([part for pair in zip(prefix.split(tuple(lengths)), embedded, strict=True) for part in pair])[None]
+        x = torch.cat([part for pair in zip(prefix.split(tuple(lengths)), embedded, strict=True) for part in pair])[
+            None
+        ]
         x = F.dropout(x, self.config.token_dropout, self.training)
         turns = [(self._prefix_rotation(length), self.rotation[:count]) for length in lengths]
         rotation = torch.cat([part for pair in turns for part in pair])

@@ -11,7 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mentor.nn.packed import Segments, attend_packed
 from mentor.nn.rope import rotate
+from mentor.nn.streaming import StreamingLinear, attend_step
 
 # On a CPU two plain matrix products and a softmax beat the fused kernel on short sequences, forward and backward
 # (bf16, B=64, H=4, K=64, T=104: 8 ms against 46 ms). Memory grows with T^2, so long sequences take the fused kernel,
@@ -94,25 +96,39 @@ class CausalSelfAttention(nn.Module):
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.wqkv = nn.Linear(width, 3 * width, bias=False)
-        self.wo = nn.Linear(width, width, bias=False)
+        self.wqkv = StreamingLinear(width, 3 * width)
+        self.wo = StreamingLinear(width, width)
 
     def forward(
         self,
         x: Tensor,
         rotation: Tensor,
-        bias: Tensor | None,
+        bias: Tensor | Segments | None,
         cache: LayerCache | None = None,
         start: int | Tensor = 0,
     ) -> Tensor:
         """Attends over ``x``, or over ``x`` and everything in ``cache`` before position ``start``.
 
-        x: [B, T, D]; rotation: [T, K/2, 2]; bias: [B, 1, T, keys] or None where every key may be seen.
+        x: [B, T, D]; rotation: [T, K/2, 2]; bias: [B, 1, T, keys], None where every key may be seen, or segments of the one
+        row in ``x`` that see themselves alone.
         """
-        qkv = self.wqkv(x).unflatten(-1, (3 * self.num_heads, -1))
+        qkv = self.wqkv(x)
+        qkv = qkv.view(*qkv.shape[:2], 3 * self.num_heads, -1)
+        if isinstance(bias, Segments):
+            return self.wo(self._packed(qkv[0], rotation, bias)[None])
+        if cache is not None and isinstance(start, int):
+            attended = attend_step(qkv, rotation, cache.keys, cache.values, start, bias)
+            if attended is not None:
+                return self.wo(attended)
         both, values = qkv.split((2 * self.num_heads, self.num_heads), dim=2)
         queries, keys = rotate(both, rotation).transpose(1, 2).to(x.dtype).chunk(2, dim=1)
         values = values.transpose(1, 2)
         if cache is not None:
             keys, values = cache.update(keys, values, start)
         return self.wo(attend(queries, keys, values, bias).transpose(1, 2).flatten(2))
+
+    def _packed(self, qkv: Tensor, rotation: Tensor, segments: Segments) -> Tensor:
+        """[N, 3H, K] of all segments -> [N, D]."""
+        both, values = qkv.split((2 * self.num_heads, self.num_heads), dim=1)
+        queries, keys = rotate(both, rotation).to(qkv.dtype).chunk(2, dim=1)
+        return attend_packed(queries, keys, values, segments).flatten(1)

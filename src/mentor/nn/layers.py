@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mentor.nn.streaming import StreamingLinear, rms_norm
+
 
 class _RMSNormFunction(torch.autograd.Function):
     """RMSNorm with a hand-written gradient.
@@ -57,6 +59,8 @@ class RMSNorm(nn.Module):
             return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
         if torch.is_grad_enabled():
             return _RMSNormFunction.apply(x, self.weight, self.eps)
+        if (normed := rms_norm(x, self.weight, self.eps)) is not None:
+            return normed
         return x * _inverse_rms(x, self.eps) * self.weight
 
 
@@ -65,9 +69,9 @@ class SwiGLU(nn.Module):
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.w1 = nn.Linear(width, hidden, bias=False)
-        self.w3 = nn.Linear(width, hidden, bias=False)
-        self.w2 = nn.Linear(hidden, width, bias=False)
+        self.w1 = StreamingLinear(width, hidden)
+        self.w3 = StreamingLinear(width, hidden)
+        self.w2 = StreamingLinear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.w2(F.silu(self.w1(x)) * self.w3(x))

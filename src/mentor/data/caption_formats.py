@@ -1,0 +1,61 @@
+"""Records of a picture and words: LLaVA's pre-training data (stage 0) and plain pairs of picture and caption."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mentor.config.sources import LlavaOptions, PairsOptions
+from mentor.data import templates
+from mentor.data.example import BadRecord, Example, ReadImage, checked_prompt
+from mentor.data.squares import centre_square, squash
+from mentor.prompt import IMAGE_PLACEHOLDER
+
+
+def llava_example(record: Any, read: ReadImage, seed: int, *, size: int, options: LlavaOptions) -> Example:
+    """LLaVA-CC3M-595K's ``image`` and ``conversations``: the question with its image, the caption as the answer.
+
+    Without ``options.answers`` it is the picture's reconstruction. ``BadRecord`` for a record that cannot be used.
+    """
+    if not isinstance(record, dict) or not isinstance(record.get("image"), str):
+        raise BadRecord("image: missing")
+    question, answer = _turns(record.get("conversations"))
+    picture = read(record["image"])
+    wordless = np.random.default_rng(seed).random() < options.image_only
+    if options.answers:
+        prompt = checked_prompt(question, [squash(picture, size)], [templates.WHOLE_IMAGE])
+        return Example(prompt, centre_square(picture, size), "caption", answer=answer)
+    prompt = checked_prompt(
+        templates.reconstruct("" if wordless else answer), [squash(picture, size)], [templates.WHOLE_IMAGE]
+    )
+    return Example(prompt, centre_square(picture, size), "reconstruct")
+
+
+def _turns(turns: Any) -> tuple[str, str]:
+    """The first question, with one image, and its answer."""
+    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
+        raise BadRecord(f"conversations: expected a list of turns, got {type(turns).__name__}")
+    speakers = [turn.get("from") for turn in turns[:2]]
+    words = [turn.get("value") for turn in turns[:2]]
+    if speakers != ["human", "gpt"] or not all(isinstance(value, str) for value in words):
+        raise BadRecord("conversations: expected a human's question and an answer of gpt")
+    question, answer = (str(value).strip() for value in words)
+    if question.count(IMAGE_PLACEHOLDER) != 1 or not answer:
+        raise BadRecord("conversations: expected one image in the question and words in the answer")
+    return question, answer
+
+
+def pair_example(record: Any, read: ReadImage, seed: int, *, size: int, options: PairsOptions) -> Example:
+    """``image`` and ``text``: text to image, or the picture's reconstruction. ``BadRecord`` where one is missing."""
+    if not isinstance(record, dict):
+        raise BadRecord(f"expected an object with fields, got {type(record).__name__}")
+    name, text = record.get("image"), record.get("text")
+    if not isinstance(name, str) or not isinstance(text, str) or not text.strip():
+        raise BadRecord(f"{'text' if isinstance(name, str) else 'image'}: missing")
+    picture, text = read(name), text.replace(IMAGE_PLACEHOLDER, "").strip()
+    if options.task == "text_to_image":
+        return Example(checked_prompt(templates.text_to_image(text)), centre_square(picture, size), options.task)
+    words = "" if np.random.default_rng(seed).random() < options.image_only else text
+    prompt = checked_prompt(templates.reconstruct(words), [squash(picture, size)], [templates.WHOLE_IMAGE])
+    return Example(prompt, centre_square(picture, size), options.task)

@@ -1,0 +1,99 @@
+"""Where records and their pictures lie: a file beside a folder of pictures, or a Hugging Face data set on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from PIL import Image
+
+from mentor.data.example import BadRecord, ReadImage
+from mentor.data.images import load_image, to_rgb
+from mentor.data.record_file import RecordFile
+
+
+class Records(Protocol):
+    """Records by number, each with a way to read its pictures."""
+
+    name: str
+
+    def __len__(self) -> int: ...
+
+    def open(self, index: int) -> tuple[Any, ReadImage]:
+        """Record ``index`` and what reads the pictures that it names; ``BadRecord`` if it is damaged."""
+        ...
+
+
+class FolderRecords:
+    """A jsonl or json file whose pictures are files; their names are relative to ``root``, by default the file's folder."""
+
+    def __init__(self, path: str | Path, root: str | Path | None = None) -> None:
+        self.file = RecordFile(path)
+        self.name = str(path)
+        self.root = Path(root) if root is not None else Path(path).parent
+
+    def __len__(self) -> int:
+        return len(self.file)
+
+    def open(self, index: int) -> tuple[Any, ReadImage]:
+        return self.file[index], self.read
+
+    def read(self, name: str) -> Image.Image:
+        """A picture by its name, RGB; ``BadRecord`` if it is missing or damaged."""
+        try:
+            return load_image(self.root / name)
+        except ValueError as error:
+            raise BadRecord(str(error)) from error
+
+
+class ArrowRecords:
+    """A Hugging Face data set saved on disk: a row is a record, a column of pictures is named in their place.
+
+    ValueError if the folder holds none, or the ``datasets`` package is not installed.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        try:
+            import datasets
+        except ImportError as error:
+            raise ValueError("a source of kind huggingface needs the datasets package: pip install datasets") from error
+        try:
+            self.rows = datasets.load_from_disk(str(folder))
+        except (OSError, ValueError, KeyError) as error:
+            raise ValueError(f"{folder} is no data set saved with Dataset.save_to_disk ({error})") from error
+        if isinstance(self.rows, Mapping):
+            raise ValueError(f"{folder} holds the splits {', '.join(self.rows)}: give the folder of one of them")
+        self.name = str(folder)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def open(self, index: int) -> tuple[Any, ReadImage]:
+        try:
+            row = self.rows[index]
+        except (OSError, ValueError) as error:
+            raise BadRecord(f"the row cannot be read ({error})") from error
+        pictures: dict[str, Image.Image] = {}
+        record = {column: _named(column, value, pictures) for column, value in row.items()}
+        return record, partial(_picture, pictures)
+
+
+def _named(name: str, value: Any, pictures: dict[str, Image.Image]) -> Any:
+    """A column's value with a name in the place of every picture."""
+    if isinstance(value, Image.Image):
+        pictures[name] = value
+        return name
+    if isinstance(value, list):
+        return [_named(f"{name}/{place}", item, pictures) for place, item in enumerate(value)]
+    return value
+
+
+def _picture(pictures: dict[str, Image.Image], name: str) -> Image.Image:
+    if name not in pictures:
+        raise BadRecord(f"{name}: the row has no such picture, only {', '.join(pictures) or 'none'}")
+    try:
+        return to_rgb(pictures[name])
+    except (OSError, ValueError) as error:
+        raise BadRecord(f"{name}: {error}") from error

@@ -1,0 +1,155 @@
+"""The released data (Mentor_Stage1, Mentor_Stage2): the prompt and the target picture that a record becomes.
+
+Pictures are squashed to a square as the released code does, plain targets cut to one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mentor.config.sources import ReleasedOptions
+from mentor.data import templates
+from mentor.data.distortion import distorted
+from mentor.data.example import BadRecord, Example, ReadImage, checked_prompt
+from mentor.data.released_record import ReleasedRecord, read_record
+from mentor.data.squares import centre_square, padded_square, squash
+from mentor.prompt import IMAGE_PLACEHOLDER, Prompt
+
+WHOLE_BOX = 0.5
+"""How often a record of several objects shows them in their boxes, with what surrounds them, instead of cut out."""
+
+
+def released_example(
+    record: Any,
+    read: ReadImage,
+    seed: int,
+    *,
+    size: int,
+    options: ReleasedOptions,
+    background: Callable[[np.random.Generator], Image.Image] | None = None,
+) -> Example:
+    """The sample that a record makes, a pure function of (record, seed), with pictures of ``size`` pixels.
+
+    ``background`` draws a picture to put recovery's objects on. ``BadRecord`` for a record that cannot be used.
+    """
+    rng = np.random.default_rng(seed)
+    fields = read_record(record, recovery=options.recovery)
+    # Drawn for every record, so that the option changes nothing but what it is about.
+    wordless = rng.random() < options.image_only
+    if fields.task == "text_to_image" and not (wordless and options.image_only_rows == "all"):
+        target = centre_square(read(fields.image_path[0]), size)
+        return Example(checked_prompt(templates.text_to_image(fields.text)), target, fields.task)
+    if fields.task in ("reconstruct", "text_to_image"):
+        target = centre_square(read(fields.image_path[0]), size)
+        reference = _square(read((fields.source_image or fields.image_path)[0]), size, options)
+        words = "" if wordless else fields.text
+        return Example(
+            checked_prompt(templates.reconstruct(words), [reference], [templates.WHOLE_IMAGE]), target, "reconstruct"
+        )
+    example = _of_objects(fields, read, rng, size, options, background)
+    if wordless and options.image_only_rows == "all" and len(example.prompt.images) == 1:
+        prompt = checked_prompt(templates.reconstruct(), example.prompt.images, example.prompt.queries)
+        return Example(prompt, example.target, example.task, example.object_mask)
+    return example
+
+
+def _of_objects(
+    fields: ReleasedRecord,
+    read: ReadImage,
+    rng: np.random.Generator,
+    size: int,
+    options: ReleasedOptions,
+    background: Callable[[np.random.Generator], Image.Image] | None,
+) -> Example:
+    source = read(fields.source_image[0])
+    if fields.task == "interleaved":
+        if len(fields.image_path) > options.max_images:
+            raise BadRecord(f"image_path: {len(fields.image_path)} images, at most {options.max_images} are taken")
+        images = [squash(padded_square(read(name)), size) for name in fields.image_path]
+        queries = fields.objects if len(fields.objects) == len(images) else ()
+        return Example(checked_prompt(fields.text, images, queries), centre_square(source, size), "interleaved")
+    picture = _square(source, size, options)
+    if fields.task == "multi":
+        return _multi(fields, picture, read, rng, size, options)
+    name = fields.objects[0]
+    if fields.task == "subject":
+        reference = _square(read(fields.image_path[0]), size, options)
+        return Example(_about(fields, [name], [reference], rng, options), picture, "subject")
+    mask = _mask(read(fields.image_path[0]), size, options)
+    if fields.task == "segment":
+        shown = Image.fromarray(np.where(mask[..., None], np.asarray(picture), 0).astype(np.uint8))
+        text = templates.segment(name) if fields.masked else f"{IMAGE_PLACEHOLDER}\n {fields.text}"
+        return Example(checked_prompt(text, [picture], [name]), shown, "segment", mask)
+    if background is None:
+        raise ValueError("recovery needs pictures to put objects on: give options.backgrounds")
+    composed = distorted(picture, mask, squash(background(rng), size), rng)
+    return Example(_about(fields, [name], [composed], rng, options), picture, "recover", mask)
+
+
+def _multi(
+    fields: ReleasedRecord,
+    picture: Image.Image,
+    read: ReadImage,
+    rng: np.random.Generator,
+    size: int,
+    options: ReleasedOptions,
+) -> Example:
+    count = min(len(fields.objects), options.max_images)
+    chosen = sorted(int(place) for place in rng.permutation(len(fields.objects))[:count])
+    masks = [_mask(read(fields.image_path[place]), size, options) for place in chosen]
+    whole = rng.random() < WHOLE_BOX
+    crops = [_crop(picture, mask, size, whole=whole) for mask in masks]
+    names = [fields.objects[place] for place in chosen]
+    return Example(_about(fields, names, crops, rng, options), picture, "multi", np.logical_or.reduce(masks))
+
+
+def _about(
+    fields: ReleasedRecord,
+    names: Sequence[str],
+    images: Sequence[Image.Image],
+    rng: np.random.Generator,
+    options: ReleasedOptions,
+) -> Prompt:
+    """A prompt about named objects: a line for each, or the images in the caption where it mentions them."""
+    if fields.masked:
+        return checked_prompt("\n".join(templates.segment(name) for name in names), images, names)
+    if not options.recovery:
+        return checked_prompt("\n".join([f"{IMAGE_PLACEHOLDER}."] * len(names) + [fields.text]), images, names)
+    within = fields.text
+    for name in names:
+        within = within.replace(name, IMAGE_PLACEHOLDER, 1)
+    places = [fields.text.find(name) for name in names]
+    mentioned = within.count(IMAGE_PLACEHOLDER) == len(names) and min(places) >= 0
+    if rng.random() < options.replace_subject and mentioned:
+        order = sorted(range(len(names)), key=places.__getitem__)
+        return checked_prompt(within, [images[place] for place in order], [names[place] for place in order])
+    return checked_prompt(templates.subjects(names, fields.text), images, names)
+
+
+def _crop(picture: Image.Image, mask: NDArray[np.bool_], size: int, *, whole: bool) -> Image.Image:
+    """One object on a black square: its box with what surrounds it, or the object alone."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    pixels = np.asarray(picture) if whole else np.where(mask[..., None], np.asarray(picture), 0)
+    box = pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(np.uint8)
+    return squash(padded_square(Image.fromarray(box)), size)
+
+
+def _square(image: Image.Image, size: int, options: ReleasedOptions) -> Image.Image:
+    return squash(image, size) if options.fit == "squash" else centre_square(image, size)
+
+
+def _mask(image: Image.Image, size: int, options: ReleasedOptions) -> NDArray[np.bool_]:
+    marked = image.convert("L").point(lambda value: 255 * (value > 0))
+    if options.fit == "squash":
+        marked = marked.resize((size, size), Image.Resampling.NEAREST)
+    else:
+        marked = centre_square(marked, size)
+    mask = np.asarray(marked) > 127
+    if not mask.any():
+        raise BadRecord("image_path: the mask marks no pixel")
+    return mask

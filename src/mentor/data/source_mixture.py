@@ -1,0 +1,136 @@
+"""Samples of several sources in given shares: sample i is a pure function of (seed, i), and no order is ever built.
+
+Which source sample i comes from follows from blocks of ``BLOCK`` samples that hold every source as often as its share says, in
+an order drawn from (seed, block). So it is known how many samples of a source came before, and that number is the place in the
+source's endless shuffled order: epoch after epoch, every record once an epoch (``permuted``). Any number of processes may share
+the work, and a run may be resumed anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mentor.data.example import BadRecord, Example
+from mentor.data.permutation import permuted
+from mentor.data.rejects import Rejects
+from mentor.data.sources import Source
+
+BLOCK = 4096
+"""Shares are rounded to this many parts."""
+_TRIES = 100
+_HELD_OUT_KEY = 20250712
+
+
+class SourceMixture:
+    """Samples of ``sources`` in the shares ``weights``.
+
+    ``held_out`` records of each source (at most a tenth) are kept apart: they are all that ``split`` "held_out" shows, and
+    "train" never does. ``accept`` raises ValueError for a sample that the model cannot take. A record that cannot be used gives
+    way to another one of its source and is told to ``rejects``. Raises ValueError for shares that cannot be met.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        weights: Sequence[float],
+        *,
+        split: str,
+        seed: int,
+        held_out: int = 0,
+        accept: Callable[[Example], Any] | None = None,
+        rejects: Rejects | None = None,
+    ) -> None:
+        self.sources, self.split, self.seed, self.accept = list(sources), split, seed, accept
+        self.rejects = rejects or Rejects(0.0)
+        self.quotas = _quotas(weights)
+        self._held_out = [min(held_out, -(-len(source) // 10)) for source in self.sources]
+        for source, apart in zip(self.sources, self._held_out, strict=True):
+            if len(source) and apart == len(source):
+                raise ValueError(f"{source.name} has {len(source)} records, too few to hold some out")
+        self._block = lru_cache(maxsize=4)(self._draw_block)
+
+    def where(self, index: int) -> tuple[int, int]:
+        """Sample ``index`` -> (which source, how many samples of it came before)."""
+        block, slot = divmod(index, BLOCK)
+        order, ranks = self._block(block)
+        source = int(order[slot])
+        return source, block * int(self.quotas[source]) + int(ranks[slot])
+
+    def sample(self, index: int) -> Example:
+        """Sample number ``index`` (0 or more). Raises ``TooManyRejected`` beyond the limit of broken records."""
+        number, place = self.where(index)
+        source, apart = self.sources[number], self._held_out[number]
+        seed = int(np.random.SeedSequence([self.seed, index]).generate_state(1, np.uint64)[0])
+        rng = np.random.default_rng([self.seed, index])
+        for attempt in range(_TRIES):
+            record = place
+            if len(source):
+                room = self._room(source, apart)
+                assert room, "nothing was held out"
+                epoch, position = divmod(place, room)
+                if attempt:
+                    position = int(rng.integers(room))
+                else:
+                    position = permuted(position, room, (self.seed * 65_537 + number) * 1_000_003 + epoch)
+                record = permuted(position + (0 if self.split == "held_out" else apart), len(source), _HELD_OUT_KEY)
+            elif attempt:
+                record = place + attempt * (1 << 40)
+            try:
+                example = source.example(record, seed)
+                self._check(example)
+            except BadRecord as error:
+                self.rejects.bad(source.name, record, str(error))
+            else:
+                self.rejects.good()
+                return example
+        raise ValueError(f"{source.name}: {_TRIES} records in a row could not be used")
+
+    def _check(self, example: Example) -> None:
+        if self.accept is not None:
+            try:
+                self.accept(example)
+            except ValueError as error:
+                raise BadRecord(str(error)) from error
+
+    def _room(self, source: Source, apart: int) -> int:
+        """How many records of a source belong to this split."""
+        return apart if self.split == "held_out" else len(source) - apart
+
+    def _draw_block(self, block: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The source of each of a block's samples, and how many of it came before within the block."""
+        order = np.repeat(np.arange(len(self.quotas)), self.quotas)
+        if len(self.quotas) > 1:
+            order = np.random.default_rng([self.seed, block, BLOCK]).permutation(order)
+        ranks = np.empty(BLOCK, np.int64)
+        for source in range(len(self.quotas)):
+            places = np.flatnonzero(order == source)
+            ranks[places] = np.arange(len(places))
+        return order, ranks
+
+    def __getstate__(self) -> dict[str, object]:
+        # The cache cannot be sent to worker processes; each makes its own.
+        return {name: value for name, value in self.__dict__.items() if name != "_block"}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        self._block = lru_cache(maxsize=4)(self._draw_block)
+
+
+def _quotas(weights: Sequence[float]) -> NDArray[np.int64]:
+    """How many of ``BLOCK`` samples each source gets: the largest remainders are rounded up."""
+    shares = np.asarray(weights, float)
+    if not len(shares) or not np.isfinite(shares).all() or (shares < 0).any() or not shares.sum():
+        raise ValueError(
+            f"data.sources: expected finite weights of 0 or more, one of them above 0, got {list(weights)}"
+        )
+    exact = shares / shares.sum() * BLOCK
+    quotas = np.floor(exact).astype(np.int64)
+    quotas[np.argsort(quotas - exact, kind="stable")[: BLOCK - int(quotas.sum())]] += 1
+    if ((quotas == 0) & (shares > 0)).any():
+        raise ValueError(f"data.sources: a weight below 1/{2 * BLOCK} of all cannot be met, got {list(weights)}")
+    return quotas

@@ -1,0 +1,181 @@
+"""The sources of a recipe: each turns a record's number and a seed into an ``Example``."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mentor.config.sources import (
+    CorpusOptions,
+    LlavaOptions,
+    Options,
+    PairsOptions,
+    ReleasedOptions,
+    SourceConfig,
+    X2IOptions,
+)
+from mentor.data.caption_formats import llava_example, pair_example
+from mentor.data.corpus import Corpus
+from mentor.data.example import BadRecord, Example
+from mentor.data.mixture import Mixture
+from mentor.data.record_file import cached_array
+from mentor.data.records import ArrowRecords, FolderRecords, Records
+from mentor.data.released_format import released_example
+from mentor.data.released_record import read_record
+from mentor.data.shards import TASK_NAMES
+from mentor.data.tar_records import TarRecords
+from mentor.data.x2i_format import x2i_example
+
+_TRIES = 50
+
+
+class Source(Protocol):
+    """What samples are drawn from."""
+
+    name: str
+
+    def __len__(self) -> int:
+        """Records; 0: endless, any number is one."""
+        ...
+
+    def example(self, record: int, seed: int) -> Example:
+        """The sample of a record, a pure function of both; ``BadRecord`` if it cannot be used."""
+        ...
+
+
+class CorpusSource:
+    """Scenes of one split of the corpus, as many as anyone asks for; see ``Mixture``."""
+
+    def __init__(self, mixture: Mixture) -> None:
+        self.name, self.mixture = "corpus", mixture
+
+    def __len__(self) -> int:
+        return 0
+
+    def example(self, record: int, seed: int) -> Example:
+        sample = self.mixture.sample(record)
+        return Example(sample.prompt, sample.target, sample.task, sample.object_mask)
+
+
+class RecordSource:
+    """Records of one format; ``chosen`` int [n] are those that belong to it, all when it is None."""
+
+    def __init__(
+        self,
+        records: Records,
+        options: Options,
+        size: int,
+        *,
+        chosen: NDArray[np.int64] | None = None,
+        backgrounds: Records | None = None,
+    ) -> None:
+        self.name, self.records, self.options, self.size = records.name, records, options, size
+        self.chosen, self.backgrounds = chosen, backgrounds
+
+    def __len__(self) -> int:
+        return len(self.records) if self.chosen is None else len(self.chosen)
+
+    def example(self, record: int, seed: int) -> Example:
+        number = record if self.chosen is None else int(self.chosen[record])
+        fields, read = self.records.open(number)
+        match self.options:
+            case ReleasedOptions():
+                draw = None if self.backgrounds is None else partial(_background, self.backgrounds)
+                return released_example(fields, read, seed, size=self.size, options=self.options, background=draw)
+            case X2IOptions():
+                solved = [self.records.open(other) for other in self._others(number, fields, seed)]
+                return x2i_example(fields, read, size=self.size, options=self.options, solved=solved)
+            case LlavaOptions():
+                return llava_example(fields, read, seed, size=self.size, options=self.options)
+            case PairsOptions():
+                return pair_example(fields, read, seed, size=self.size, options=self.options)
+        raise AssertionError(self.options)
+
+    def _others(self, number: int, fields: Any, seed: int) -> list[int]:
+        """Numbers of other records with the same instruction, to be shown solved."""
+        assert isinstance(self.options, X2IOptions)
+        rng = np.random.default_rng([seed, 1])
+        found: list[int] = []
+        for _ in range(_TRIES * self.options.examples):
+            if len(found) == self.options.examples:
+                break
+            other = int(rng.integers(len(self.records)))
+            if other != number and other not in found and self._alike(other, fields):
+                found.append(other)
+        if len(found) < self.options.examples:
+            raise BadRecord(f"found {len(found)} other records with this instruction, wanted {self.options.examples}")
+        return found
+
+    def _alike(self, other: int, fields: Any) -> bool:
+        record = self.records.open(other)[0]
+        alike = isinstance(record, dict) and isinstance(fields, dict)
+        return alike and record.get("instruction") == fields.get("instruction")
+
+
+def open_source(config: SourceConfig, *, split: str, size: int, seed: int) -> Source:
+    """The source that a recipe names, with pictures of ``size`` pixels. ValueError if it is not there or holds nothing.
+
+    ``split`` chooses the subjects of the corpus; other sources are divided by number (``SourceMixture``).
+    """
+    options = config.resolved()
+    if isinstance(options, CorpusOptions):
+        strict = split == "held_out"
+        corpus = Corpus.load(config.path)
+        return CorpusSource(Mixture(corpus, options.tasks, "test" if strict else "train", size, seed, strict=strict))
+    assert config.path is not None
+    records: Records
+    if config.kind == "webdataset":
+        records = TarRecords(config.path)
+    elif config.kind == "huggingface":
+        records = ArrowRecords(config.path)
+    else:
+        records = FolderRecords(config.path, config.root)
+    chosen, backgrounds = None, None
+    if isinstance(options, ReleasedOptions):
+        chosen = _of_tasks(records, options)
+        if options.backgrounds is not None:
+            root = Path(config.root) if config.root else Path(config.path).parent
+            backgrounds = FolderRecords(root / options.backgrounds, root)
+    return RecordSource(records, options, size, chosen=chosen, backgrounds=backgrounds)
+
+
+def _of_tasks(records: Records, options: ReleasedOptions) -> NDArray[np.int64] | None:
+    """Numbers of the records of the wanted tasks, and of those without any task, which drawing will reject."""
+    if not options.tasks:
+        return None
+    unknown = set(options.tasks) - set(TASK_NAMES)
+    if unknown:
+        raise ValueError(f"options.tasks: unknown {', '.join(sorted(unknown))}; known: {', '.join(TASK_NAMES)}")
+    make = partial(_classify, records, options.recovery)
+    if isinstance(records, FolderRecords):
+        tasks = cached_array(records.file.path, f"tasks{2 if options.recovery else 1}", lambda _: make())
+    else:
+        tasks = make()
+    wanted = [-1, *(TASK_NAMES.index(name) for name in options.tasks)]
+    chosen: NDArray[np.int64] = np.flatnonzero(np.isin(tasks, wanted))
+    if not (tasks[chosen] >= 0).any():
+        raise ValueError(f"{records.name} has no record of the tasks {', '.join(options.tasks)}")
+    return chosen
+
+
+def _classify(records: Records, recovery: bool) -> NDArray[np.int64]:
+    """Index into ``TASK_NAMES`` of every record; -1 where it has no task."""
+    tasks = np.full(len(records), -1, np.int64)
+    for index in range(len(records)):
+        try:
+            tasks[index] = TASK_NAMES.index(read_record(records.open(index)[0], recovery=recovery).task)
+        except BadRecord:
+            continue
+    return tasks
+
+
+def _background(records: Records, rng: np.random.Generator) -> Image.Image:
+    fields, read = records.open(int(rng.integers(len(records))))
+    if not isinstance(fields, dict) or not isinstance(fields.get("input_image"), str):
+        raise BadRecord(f"{records.name}: a background has no input_image")
+    return read(fields["input_image"])

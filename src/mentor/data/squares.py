@@ -1,0 +1,31 @@
+"""Pictures of any shape made square, as the released training code does it."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+
+def squash(image: Image.Image, side: int) -> Image.Image:
+    """The whole picture on ``side`` x ``side`` pixels (LANCZOS), whatever its shape was: the released reference images."""
+    return image.resize((side, side), Image.Resampling.LANCZOS)
+
+
+def centre_square(image: Image.Image, side: int) -> Image.Image:
+    """The centre of the picture, its shorter side scaled to ``side`` pixels: the released target images.
+
+    Large pictures are halved by averaging 2 x 2 pixels as often as possible first, then scaled bicubically.
+    """
+    while min(image.size) >= 2 * side:
+        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+    scale = side / min(image.size)
+    image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side))
+
+
+def padded_square(image: Image.Image, colour: str = "black") -> Image.Image:
+    """The picture in the middle of a square as wide as its longer side."""
+    side = max(image.size)
+    square = Image.new("RGB", (side, side), colour)
+    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return square

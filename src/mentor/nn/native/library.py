@@ -1,0 +1,124 @@
+"""Compiles the C files of this folder, once for every processor and compiler, and loads the result.
+
+The compiler makes use of what the processor has (``-march=native``), so nothing prebuilt is shipped. The library is kept in the
+user's cache folder under a name made from all that it depends on. ``MENTOR_NATIVE=0`` leaves it out.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+FLAGS = ("-std=gnu11", "-O3", "-fPIC", "-shared", "-pthread", "-fno-math-errno", "-Wno-psabi")
+_POINTER, _INT, _LONG = ctypes.c_void_p, ctypes.c_int, ctypes.c_long
+_SIGNATURES = {
+    "mentor_linear": (None, (*[_POINTER] * 3, *[_LONG] * 3, _INT, _INT)),
+    "mentor_rms_norm": (None, (*[_POINTER] * 3, *[_LONG] * 2, ctypes.c_float, _INT)),
+    "mentor_block": (None, (*[_POINTER] * 14, *[_LONG] * 6, ctypes.c_float, _INT, _INT)),
+    "mentor_attend": (None, (*[_POINTER] * 6, *[_LONG] * 5, _INT, _INT)),
+    "mentor_read": (None, (_POINTER, _POINTER, _LONG, _POINTER, _INT)),
+}
+_enabled = True
+
+
+@dataclass(frozen=True)
+class Native:
+    """What came of the attempt: the library, or None and the reason."""
+
+    library: ctypes.CDLL | None
+    what: str
+    """In a few words, for people: how the library was made, or why there is none."""
+
+
+def library() -> ctypes.CDLL | None:
+    """The kernels; None where there is no compiler, where it failed, and inside ``plain``."""
+    return native().library if _enabled else None
+
+
+def describe() -> str:
+    """Which code decodes on this CPU, and why."""
+    return native().what if _enabled else "PyTorch (asked for)"
+
+
+@contextmanager
+def plain() -> Iterator[None]:
+    """Inside, PyTorch does all the work: for comparisons."""
+    global _enabled
+    before, _enabled = _enabled, False
+    try:
+        yield
+    finally:
+        _enabled = before
+
+
+@functools.cache
+def native(flags: tuple[str, ...] = ()) -> Native:
+    """The library, compiled with ``flags`` on top; the first call takes seconds where none was kept."""
+    if os.environ.get("MENTOR_NATIVE") == "0":
+        return Native(None, "PyTorch (MENTOR_NATIVE=0)")
+    compiler = _compiler()
+    if compiler is None:
+        return Native(None, "PyTorch (no C compiler found)")
+    command = [*compiler, *FLAGS, _processor_flag(), *flags]
+    try:
+        loaded = ctypes.CDLL(str(_build(command)))
+    except (OSError, subprocess.SubprocessError) as error:
+        told = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else ""
+        return Native(None, f"PyTorch ({compiler[0]} failed: {(told or str(error)).splitlines()[0]})")
+    for name, (result, arguments) in _SIGNATURES.items():
+        function = getattr(loaded, name)
+        function.restype, function.argtypes = result, arguments
+    return Native(
+        loaded, f"native kernels ({' '.join([Path(compiler[0]).name, *command[len(compiler) + len(FLAGS) :]])})"
+    )
+
+
+def _compiler() -> list[str] | None:
+    if named := os.environ.get("CC"):
+        return shlex.split(named)
+    found = next((path for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), None)
+    return [found] if found else None
+
+
+def _processor_flag() -> str:
+    return "-march=native" if platform.machine().lower() in ("x86_64", "amd64") else "-mcpu=native"
+
+
+def _build(command: list[str]) -> Path:
+    """The shared library that ``command`` makes of the sources; compiled unless it was before."""
+    # What the compiler predefines names its version and all that the processor has.
+    macros = _run([*command, "-dM", "-E", "-x", "c", os.devnull])
+    sources = sorted(FOLDER.glob("*.[ch]"))
+    parts = [" ".join(command), macros, *(path.read_text(encoding="utf-8") for path in sources)]
+    name = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24] + ".so"
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mentor" / "native"
+    if (folder / name).is_file():
+        return folder / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder, prefix="."))
+    except OSError:  # a read-only home: a folder of this process's own
+        folder = temporary = Path(tempfile.mkdtemp(prefix="mentor-native-"))
+    try:
+        _run([*command, *(str(path) for path in sources if path.suffix == ".c"), "-o", str(temporary / "library")])
+        os.replace(temporary / "library", folder / name)
+    finally:
+        if temporary != folder:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return folder / name
+
+
+def _run(command: list[str]) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout

@@ -1,0 +1,130 @@
+"""Decode steps on a CPU: where few rows meet large weights, native kernels take over from PyTorch.
+
+PyTorch's products with one or two rows in bfloat16 read weights at less than half of what the memory gives. The kernels of
+``mentor.nn.native`` read them at full speed, each once. Which code runs follows from the tensors alone, and the modules
+hold the same parameters either way. Training, GPUs, compiled graphs and prompts of many rows go through PyTorch.
+
+Shape letters: B batch, H heads, K head size, T positions, D width.
+"""
+
+from __future__ import annotations
+
+from ctypes import CDLL
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mentor.nn.native.library import library
+
+MAX_ROWS = 8  # with more, PyTorch's matrix products are faster
+_DTYPES = (torch.float32, torch.bfloat16)
+
+
+class StreamingLinear(nn.Linear):
+    """``nn.Linear`` without a bias, whose products with few rows are as fast as the memory."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, width = self.weight, self.in_features
+        rows = x.numel() // width
+        kernels = native(x, weight) if 0 < rows <= MAX_ROWS and x.shape[-1] == width else None
+        if kernels is None:
+            return F.linear(x, weight)
+        y = x.new_empty((*x.shape[:-1], self.out_features))
+        kernels.mentor_linear(
+            x.data_ptr(),
+            weight.data_ptr(),
+            y.data_ptr(),
+            rows,
+            width,
+            self.out_features,
+            x.dtype is torch.bfloat16,
+            torch.get_num_threads(),
+        )
+        return y
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor | None:
+    """``x / sqrt(mean(x^2) + eps) * weight`` over the last dimension; None where PyTorch must do it."""
+    width = weight.shape[0]
+    rows = x.numel() // width
+    kernels = native(x, weight) if 0 < rows <= MAX_ROWS and x.shape[-1] == width else None
+    if kernels is None:
+        return None
+    y = torch.empty_like(x)
+    kernels.mentor_rms_norm(x.data_ptr(), weight.data_ptr(), y.data_ptr(), rows, width, eps, x.dtype is torch.bfloat16)
+    return y
+
+
+def attend_step(
+    qkv: Tensor, rotation: Tensor, keys: Tensor, values: Tensor, start: int, bias: Tensor | None
+) -> Tensor | None:
+    """Rotates a new query and key, writes position ``start`` of the cache and attends to everything up to it.
+
+    qkv: [B, 1, 3H, K], queries, keys, values; rotation: float32 [1, K/2, 2]; keys, values: the cache, [B, H, T, K]; bias: [B,
+    1, 1, start + 1] to add to the logits, or None. Returns [B, 1, H * K], or None where PyTorch must do it.
+    """
+    kernels = attention_kernels(qkv, rotation, keys, values, start, bias)
+    if kernels is None:
+        return None
+    batch, heads, capacity, width = keys.shape
+    y = qkv.new_empty((batch, 1, heads * width))
+    kernels.mentor_attend(
+        qkv.data_ptr(),
+        rotation.data_ptr(),
+        keys.data_ptr(),
+        values.data_ptr(),
+        None if bias is None else bias.data_ptr(),
+        y.data_ptr(),
+        batch,
+        heads,
+        width,
+        capacity,
+        start,
+        qkv.dtype is torch.bfloat16,
+        torch.get_num_threads(),
+    )
+    return y
+
+
+def attention_kernels(
+    x: Tensor, rotation: Tensor, keys: Tensor, values: Tensor, start: int, bias: Tensor | None
+) -> CDLL | None:
+    """The kernels, where they can attend from ``x`` [B, 1, ...]; every size is checked, since the kernels check none."""
+    batch, _, capacity, width = keys.shape
+    if (
+        not 0 < batch <= MAX_ROWS
+        or x.shape[:2] != (batch, 1)
+        or width % 32
+        or width > 256
+        or not 0 <= start < capacity
+        or values.shape != keys.shape
+        or not values.is_contiguous()
+        or rotation.shape != (1, width // 2, 2)
+        or not rotation.is_contiguous()
+    ):
+        return None
+    if bias is not None and (
+        bias.shape != (batch, 1, 1, start + 1) or bias.dtype is not x.dtype or not bias.is_contiguous()
+    ):
+        return None
+    return native(x, keys)
+
+
+def native(x: Tensor, other: Tensor) -> CDLL | None:
+    """The kernels, where they can read both tensors: dense, of one number type, on the CPU, and no gradient is wanted."""
+    if (
+        torch.is_grad_enabled()
+        or torch.compiler.is_compiling()
+        or not (x.is_cpu and other.is_cpu)
+        or x.dtype not in _DTYPES
+        or other.dtype is not x.dtype
+        or not (x.is_contiguous() and other.is_contiguous())
+        or type(other) not in (Tensor, nn.Parameter)  # neither quantised nor spread over devices
+        or torch.is_autocast_enabled("cpu")
+    ):
+        return None
+    return library()

@@ -1,0 +1,143 @@
+"""Where the kernels come from, and that decoding does without them where they cannot be had."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+
+from mentor.nn.native import library as module
+from mentor.nn.native.library import describe, library, native, plain
+from mentor.nn.streaming import StreamingLinear
+
+build = native.__wrapped__  # without what an earlier call found out
+compiled = pytest.mark.skipif(native().library is None, reason=native().what)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("MENTOR_NATIVE", raising=False)
+    return tmp_path / "mentor" / "native"
+
+
+@compiled
+def test_it_is_compiled_once_for_each_source_and_processor(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert build().library is not None
+    (first,) = cache.iterdir()
+    written = first.stat().st_mtime_ns
+    assert build().library is not None
+    assert [(path, path.stat().st_mtime_ns) for path in cache.iterdir()] == [(first, written)]
+    build(("-DMENTOR_WIDEN",))
+    assert len(list(cache.iterdir())) == 2
+
+    changed = cache.parent / "sources"
+    shutil.copytree(module.FOLDER, changed, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    with (changed / "read.c").open("a") as source:
+        source.write("// changed\n")
+    monkeypatch.setattr(module, "FOLDER", changed)
+    assert build().library is not None
+    assert len(list(cache.iterdir())) == 3
+
+
+def test_without_a_compiler_pytorch_decodes(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", str(cache))
+    assert build() == module.Native(None, "PyTorch (no C compiler found)")
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("echo 'fatal: no such processor' >&2; exit 1", "fatal: no such processor"),
+        ("exit 3", "returned non-zero exit status 3"),
+        ("exit 0", "library"),  # it says it compiled, and wrote nothing
+    ],
+)
+def test_a_broken_compiler_is_told_and_leaves_nothing(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, told: str
+) -> None:
+    compiler = tmp_path / "broken-cc"
+    compiler.write_text(f"#!/bin/sh\n{script}\n")
+    compiler.chmod(compiler.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("CC", str(compiler))
+    found = build()
+    assert found.library is None
+    assert found.what.startswith("PyTorch (") and str(compiler) in found.what and told in found.what
+    assert not cache.exists() or not list(cache.iterdir())
+
+
+def test_a_compiler_that_is_not_there_is_told(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "/nowhere/cc -m64")
+    assert build().what.startswith("PyTorch (/nowhere/cc failed: ")
+
+
+@compiled
+def test_a_cache_that_cannot_be_written_to_is_done_without(cache: Path) -> None:
+    cache.parent.mkdir(parents=True)
+    cache.write_text("in the way")
+    assert build().library is not None
+    assert cache.read_text() == "in the way"
+
+
+def test_the_variable_leaves_it_out(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MENTOR_NATIVE", "0")
+    assert build() == module.Native(None, "PyTorch (MENTOR_NATIVE=0)")
+
+
+@compiled
+def test_plain_is_pytorch_and_ends() -> None:
+    assert describe().startswith("native kernels (")
+    with plain():
+        assert library() is None and describe() == "PyTorch (asked for)"
+        with plain():
+            assert library() is None
+        assert library() is None
+    assert library() is not None
+
+
+def _product(seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    layer = StreamingLinear(256, 1024)
+    with torch.no_grad():  # of this thread
+        layer.weight.copy_(torch.randn(1024, 256, generator=generator))
+        x = torch.randn(2, 256, generator=generator)
+        outputs = [layer(x) for _ in range(50)]
+    torch.testing.assert_close(outputs[0], x @ layer.weight.detach().T, rtol=1e-4, atol=1e-4)
+    assert all(torch.equal(outputs[0], output) for output in outputs)
+    return outputs[0]
+
+
+@compiled
+def test_threads_of_the_program_may_multiply_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(_product, range(8)))
+    for seed, product in enumerate(together):
+        assert torch.equal(product, _product(seed))
+
+
+@compiled
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_process_has_helpers_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    layer, x = StreamingLinear(256, 1024), torch.ones(2, 256)
+    with torch.no_grad():
+        expected = layer(x)  # starts a helper, which a fork does not take along
+
+    def child() -> None:  # nothing but the kernel: PyTorch's own threads do not survive a fork
+        with torch.no_grad():
+            os._exit(7 if all(bytes(layer(x).numpy()) == bytes(expected.numpy()) for _ in range(200)) else 1)
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join(60)
+    if process.exitcode is None:
+        process.kill()
+    assert process.exitcode == 7

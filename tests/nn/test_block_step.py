@@ -1,0 +1,131 @@
+"""A block's step in one call is the block's modules one after the other."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from mentor.config.model import DecoderConfig
+from mentor.models.decoder import Decoder
+from mentor.nn.native.library import native, plain
+from tests.nn.native.variants import use, variants
+
+CONFIG = DecoderConfig(width=192, num_layers=3, num_heads=3, vocab_size=70, grid=4, mlp_width=96)
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 3e-2}
+
+pytestmark = pytest.mark.skipif(native().library is None, reason=native().what)
+
+
+def steps(decoder: Decoder, batch: int = 2, padded: bool = True) -> torch.Tensor:
+    """Logits of the prefix and of every cached step [B, L, V]."""
+    generator = torch.Generator().manual_seed(batch)
+    weight = decoder.norm.weight
+    mask = torch.arange(7) >= torch.arange(batch)[:, None] % 4 * padded
+    prefix = (torch.randn(batch, 7, CONFIG.width, generator=generator) * mask[..., None]).to(weight.dtype)
+    tokens = torch.randint(0, CONFIG.vocab_size, (batch, CONFIG.num_tokens - 1), generator=generator)
+    cache = decoder.empty_cache(batch, 7)
+    with torch.no_grad():
+        logits = [decoder.prefill(prefix, mask, cache)]
+        for index, column in enumerate(tokens.T):
+            logits.append(decoder.decode(column, index, mask if padded else None, cache))
+        teacher = decoder(prefix, mask, tokens)
+    together = torch.stack(logits, dim=1)
+    assert (together - teacher).abs().max() <= TOLERANCE[weight.dtype] * teacher.abs().max()
+    return together
+
+
+def decoder_of(dtype: torch.dtype = torch.float32) -> Decoder:
+    torch.manual_seed(0)
+    decoder = Decoder(CONFIG).eval()
+    with torch.no_grad():
+        for parameter in decoder.parameters():
+            parameter.normal_(mean=float(parameter.ndim == 1), std=0.08)
+    return decoder.to(dtype)
+
+
+@variants
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize(("batch", "padded"), [(1, False), (2, False), (2, True), (5, True)])
+def test_the_logits_are_those_of_pytorch(monkeypatch, flags, dtype, batch, padded):
+    use(monkeypatch, flags)
+    decoder = decoder_of(dtype)
+    called = calls(monkeypatch)
+    ours = steps(decoder, batch, padded)
+    assert called == [True] * CONFIG.num_layers * (CONFIG.num_tokens - 1)
+    monkeypatch.setattr("mentor.nn.streaming.library", lambda: None)
+    theirs = steps(decoder, batch, padded)
+    assert called[-1] is False
+    assert (ours - theirs).abs().max() <= TOLERANCE[dtype] * theirs.abs().max()
+
+
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether each step of a block went through the kernels, as it happens."""
+    from mentor.models import decoder as module
+
+    original, done = module.block_step, []
+
+    def watched(*args):
+        result = original(*args)
+        if args[4].shape[1] == 1:
+            done.append(result is not None)
+        return result
+
+    monkeypatch.setattr(module, "block_step", watched)
+    return done
+
+
+def test_an_adapter_is_not_passed_over():
+    decoder = decoder_of()
+    before = steps(decoder)
+
+    class Doubled(nn.Module):
+        def __init__(self, inner: nn.Linear) -> None:
+            super().__init__()
+            self.inner, self.weight, self.out_features = inner, inner.weight, inner.out_features
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return 2 * self.inner(x)
+
+    for part in ("wo", "w3"):
+        decoder = decoder_of()
+        block = decoder.layers[1]
+        owner = block.attention if part == "wo" else block.feed_forward
+        setattr(owner, part, Doubled(getattr(owner, part)))
+        changed = steps(decoder)
+        with plain():
+            torch.testing.assert_close(changed, steps(decoder), rtol=1e-4, atol=1e-4)
+        assert (changed - before).abs().max() > 1e-2
+
+
+def test_hooks_are_called():
+    decoder = decoder_of()
+    heard = []
+    block = decoder.layers[0]
+    for module in (block.attention, block.attention.wqkv, block.feed_forward, block.ffn_norm):
+        handles = [
+            module.register_forward_hook(lambda *_: heard.append("after")),
+            module.register_forward_pre_hook(lambda *_: heard.append("before")),
+        ]
+        steps(decoder)
+        assert heard.count("after") == heard.count("before") == CONFIG.num_tokens + 1  # prefill, steps, teacher forcing
+        for handle in handles:
+            handle.remove()
+        heard.clear()
+
+
+def test_training_drops_out(monkeypatch):
+    called = calls(monkeypatch)
+    decoder = decoder_of().train()
+    with torch.no_grad():
+        cache = decoder.empty_cache(1, 3)
+        decoder.prefill(torch.zeros(1, 3, CONFIG.width), torch.ones(1, 3, dtype=torch.bool), cache)
+        decoder.decode(torch.zeros(1, dtype=torch.int64), 0, None, cache)
+    assert called == []
+
+
+def test_a_step_beyond_the_cache_is_refused_as_before():
+    decoder = decoder_of()
+    cache = decoder.empty_cache(1, 3)
+    with torch.no_grad(), pytest.raises((RuntimeError, IndexError)):
+        decoder.decode(torch.zeros(1, dtype=torch.int64), CONFIG.num_tokens + 3, None, cache)
