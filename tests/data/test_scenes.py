@@ -132,6 +132,11 @@ def test_lab_agrees_with_known_values() -> None:
         np.testing.assert_allclose(lab(rgb), expected, atol=0.15)
 
 
+def test_lab_of_values_out_of_range_is_a_number() -> None:
+    """A line fitted to a background can leave 0..255; warnings are errors here."""
+    assert np.isfinite(lab(np.array([[-30.0, 5.0, 290.0]]))).all()
+
+
 def test_backdrops_show_their_colours(tiny_corpus: Corpus) -> None:
     catalog = catalog_of(tiny_corpus)
     plain = np.asarray(draw_backdrop(solid("blue", np.random.default_rng(1)), catalog, 64))

@@ -13,6 +13,7 @@ import mentor.data.corpus
 from mentor.checkpoint.store import save_bundle
 from mentor.cli.main import main
 from mentor.data.corpus import Corpus
+from mentor.evaluation.benchmarks import BENCHMARKS
 from mentor.generation.png_metadata import read_metadata
 from tests.generation.tiny_bundle import tiny_bundle
 
@@ -56,6 +57,63 @@ def test_evaluate_writes_everything_and_goes_on_where_it_was(
 
 
 @pytest.mark.usefixtures("few_subjects")
+def test_scenes_judge_ready_pictures_and_baselines_too(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", "scenes", "--sample"]
+    assert main([*words, "--baseline", "copy_reference", "--out", str(tmp_path / "copy")]) == 0
+    copied = json.loads((tmp_path / "copy" / "run.json").read_text())
+    assert copied["items"] == 8 and copied["name"] == "copy the reference" and copied["summary"]["cp"] > 0.5
+    assert not (tmp_path / "copy" / "scenes.json").exists()
+    ready = tmp_path / "ready"
+    ready.mkdir()
+    for line in (tmp_path / "copy" / "items.jsonl").read_text().splitlines()[:6]:
+        item = json.loads(line)
+        (ready / f"{item['key']}.png").write_bytes((tmp_path / "copy" / item["picture"]).read_bytes())
+    assert main([*words, "--pictures", str(ready), "--out", str(tmp_path / "read")]) == 0
+    assert "Means over 6 of 8 pictures." in capsys.readouterr().out
+    assert json.loads((tmp_path / "read" / "run.json").read_text())["failures"] == 2
+    assert main(["evaluate", "compare", str(tmp_path / "copy"), str(tmp_path / "read")]) == 0
+    shown = capsys.readouterr().out
+    assert "+0.000" in shown and "B: 2 items have no score" in shown
+    scores = ["evaluate", "scenes", "--sample", "--model", str(model), "--out", str(tmp_path / "model")]
+    assert main(scores) == 0
+    assert json.loads((tmp_path / "model" / "scenes.json").read_text())["prompts"] == 8
+    run = json.loads((tmp_path / "model" / "run.json").read_text())
+    assert [row["label"] for row in run["published"]][:2] == ["copy the reference", "ignore the reference"]
+    assert len((tmp_path / "model" / "items.jsonl").read_text().splitlines()) == 8
+
+
+@pytest.mark.parametrize("name", [name for name in BENCHMARKS if name != "scenes"])
+@pytest.mark.integration
+def test_every_sample_runs_offline_and_says_that_nothing_real_measured_it(
+    name: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    out = tmp_path / "out"
+    words = ["evaluate", name, "--model", str(model), "--sample", "-n", "4", "--batch-size", "3", "--out", str(out)]
+    assert main(words) == 0
+    assert "compare with nothing published" in capsys.readouterr().out
+    run = json.loads((out / "run.json").read_text())
+    assert run["items"] == 4 and run["data"]["sample"] and run["fingerprint"] and run["settings"]["cfg_scale"] == 1.5
+    assert (out / "report.html").stat().st_size > 5000 and (out / "report.md").is_file()
+    images = {path: path.stat().st_mtime_ns for path in (out / "images").iterdir()}
+    assert main(words) == 0
+    assert {path: path.stat().st_mtime_ns for path in (out / "images").iterdir()} == images
+    again = json.loads((out / "run.json").read_text())
+    assert {name: again["summary"][name] for name in again["columns"] if name in again["summary"]} == {
+        name: run["summary"][name] for name in run["columns"] if name in run["summary"]
+    }
+
+
+def test_a_baseline_that_fits_no_prompt_is_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluate", "geneval", "--sample", "--baseline", "copy_reference", "--out", str(tmp_path / "out")]
+    assert main(words) == 2
+    assert "copy_reference: the prompt has no reference picture" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "out" / "run.json").exists()
+
+
+@pytest.mark.usefixtures("few_subjects")
 def test_gallery_writes_two_sheets_that_know_their_seeds(model: Path, tmp_path: Path) -> None:
     path = tmp_path / "gallery.png"
     assert main(["gallery", "--model", str(model), "--out", str(path), "-n", "3", "--per-task", "1"]) == 0
@@ -80,6 +138,18 @@ def test_gallery_writes_two_sheets_that_know_their_seeds(model: Path, tmp_path: 
         (["evaluate", "scenes", "--out", "{out}", "--model", "no-such-model"], "no-such-model"),
         (["evaluate", "scenes", "--out", "{file}/inside"], "cannot be written"),
         (["evaluate", "everything", "--out", "{out}"], "invalid choice"),
+        (["evaluate", "scenes", "--out", "{out}", "--data", "{out}"], "name it with --corpus"),
+        (["evaluate", "dreambench", "--out", "{out}"], "--sample for the few built-in items"),
+        (["evaluate", "dreambench", "--out", "{out}", "--data", "{out}/none"], "is no folder"),
+        (["evaluate", "dreambench", "--out", "{out}", "--data", "{out}"], "{out}"),
+        (["evaluate", "dreambench", "--out", "{out}", "--sample", "--preset", "x"], "--preset: expected one of"),
+        (["evaluate", "dreambench", "--out", "{out}", "--sample", "--backbone", "clip"], "expected ROLE=NAME"),
+        (["evaluate", "dreambench", "--out", "{out}", "--sample", "--pictures", "{out}"], "none of the"),
+        (["evaluate", "dreambench", "--out", "{out}", "--sample", "--rival", "x"], "unknown rival 'x'"),
+        (["evaluate", "dreambench", "--out", "{out}", "--sample", "--rival-set", "a=1"], "no --rival to change"),
+        (["evaluate", "dreambench", "--out", "{out}", "--sample", "--data", "x"], "not allowed with"),
+        (["evaluate", "dreambench_plus", "--out", "{out}", "--sample", "--judge-passes", "0"], "--judge-passes"),
+        (["evaluate", "compare", "{out}", "{out}"], "no finished run"),
         (["gallery", "--out", "{out}.png", "-n", "0"], "-n: expected 1 or more"),
         (["gallery", "--out", "{out}.png", "--per-task", "0"], "--per-task: expected 1 or more"),
         (["gallery", "--out", "{out}/none/x.png"], "there is no such folder"),
@@ -99,5 +169,5 @@ def test_mistakes_are_told_in_one_line(
         status = int(left.code or 0)
     error = capsys.readouterr().err
     assert status == 2
-    assert told in error and error.count("\n") == 1
+    assert told.format(out=tmp_path / "out") in error and error.count("\n") == 1
     assert not list(tmp_path.rglob("*.png"))

@@ -21,7 +21,7 @@ from mentor.training.trainer import Trainer
 if TYPE_CHECKING:
     from mentor.data.corpus import Corpus
 
-MENTOR_RECIPES = [name for name in recipe_names() if load_recipe(name).objective == "mentor"]
+SMALL = [name for name in recipe_names() if load_recipe(name).objective == "mentor" and not name.startswith("xl/")]
 
 
 def test_the_paper_s_stages_are_there_at_both_sizes() -> None:
@@ -72,7 +72,7 @@ def _small(name: str, tmp_path: Path, previous: Path) -> TrainConfig:
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("name", MENTOR_RECIPES)
+@pytest.mark.parametrize("name", SMALL)
 def test_a_recipe_builds_its_model(name: str, tmp_path: Path, previous: Path, tiny_corpus: Corpus) -> None:
     config = _small(name, tmp_path, previous)
     if name == "debug":
@@ -91,10 +91,10 @@ def test_a_recipe_builds_its_model(name: str, tmp_path: Path, previous: Path, ti
     assert "warm-up steps: 2" in lines
     final = [f"{rate * config.schedule.floor:.3g}" for rate in (config.optim.lr, config.optim.muon_lr)]
     assert f"final learning rate: {final[0]} / {final[1]} (muon)" in lines
-    encoder_trained = "stage2" in name or "stage0" in name or name == "debug"
+    encoder_trained = any(part.startswith("encoder") for part in config.trainable)
     assert ("encoder: 0 trained" in lines) == (not encoder_trained)
     assert not any(name.startswith("encoder.vision") for name in trainer.trainable)
-    loss = float(trainer._update([feed.batch(0)])["loss"])
+    loss = float(trainer.stepper.update([feed.batch(0)], 0)["loss"])
     assert loss == pytest.approx(
         7.67, abs=0.2
     )  # ln 2048 and half the variance of the first logits, over 128 tokens or more

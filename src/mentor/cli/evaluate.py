@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mentor.cli.agreement import add_agreement_parser, agreement_rows
+from mentor.cli.evaluation_arguments import add_evaluation_arguments, check_arguments
 from mentor.cli.judge_arguments import add_judge_arguments, judge_settings
 from mentor.cli.progress import stage_progress
-from mentor.cli.sampling_arguments import add_sampling_arguments, sampling_settings
+from mentor.cli.sampling_arguments import sampling_settings
 
 if TYPE_CHECKING:
     from mentor.evaluation.answers import PipelinePainter
     from mentor.evaluation.processes import Processes
     from mentor.evaluation.protocol import Benchmark, Source
-
-BASELINES = ("copy_reference", "ignore_reference")
 
 
 def add_parser(subparsers: Any) -> None:
@@ -33,44 +32,13 @@ def add_parser(subparsers: Any) -> None:
     kinds = parser.add_subparsers(dest="benchmark", metavar="BENCHMARK", required=True)
     for name, entry in BENCHMARKS.items():
         kind = kinds.add_parser(name, help=entry.help, description=entry.help)
-        _add_arguments(kind)
+        add_evaluation_arguments(kind)
         if entry.judged:
             add_judge_arguments(kind)
     add_agreement_parser(kinds)
     compare = kinds.add_parser("compare", help="two runs of one benchmark, item by item, with bootstrap intervals")
     compare.add_argument("runs", nargs=2, type=Path, metavar="RUN", help="folder of a finished run")
     compare.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
-
-
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for results and pictures")
-    parser.add_argument(
-        "-n", type=int, metavar="N", help="score N items at equal distances (default: all; scenes: 240)"
-    )
-    data = parser.add_mutually_exclusive_group()
-    data.add_argument(
-        "--data", metavar="DIR", help="folder in the official layout, or hub, or hub:OWNER/NAME[@REVISION]"
-    )
-    data.add_argument("--sample", action="store_true", help="the few built-in items; offline, with stand-in backbones")
-    author = parser.add_mutually_exclusive_group()
-    author.add_argument("--pictures", type=Path, metavar="DIR", help="ready pictures, KEY.png or tgt_image/KEY.jpg")
-    author.add_argument("--rival", metavar="NAME", help="diffusers:ID_OR_DIR, ip-adapter, ... or a YAML file")
-    author.add_argument("--baseline", choices=BASELINES, help="a trivial answer in place of the model's")
-    parser.add_argument(
-        "--rival-set", action="append", default=[], metavar="KEY=VALUE", help="change a rival's setting, e.g. steps=20"
-    )
-    add_sampling_arguments(parser)
-    parser.add_argument(
-        "--batch-size", type=int, default=16, metavar="B", help="pictures made side by side (default: 16)"
-    )
-    parser.add_argument("--preset", metavar="NAME", help="one of the benchmark's backbones or definitions")
-    parser.add_argument(
-        "--backbone", action="append", default=[], metavar="ROLE=NAME", help="a local folder or hub name for a backbone"
-    )
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="features and answers kept (default: OUT/cache)")
-    parser.add_argument(
-        "--corpus", type=Path, metavar="DIR", help="scenes: corpus pack (default: found as in training)"
-    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -83,11 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from mentor.evaluation.answers import check_folder
     from mentor.evaluation.processes import joined
 
-    for flag, value, least in (("-n", args.n, 1), ("--batch-size", args.batch_size, 1), ("--seed", args.seed, 0)):
-        if value is not None and value < least:
-            raise ValueError(f"{flag}: expected {least} or more, got {value}")
-    if args.rival_set and args.rival is None:
-        raise ValueError("--rival-set: there is no --rival to change")
+    check_arguments(args)
     check_folder(args.out)
     with joined() as processes, stage_progress() as progress:
         if args.device is None and processes.count > 1:

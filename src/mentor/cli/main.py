@@ -25,6 +25,7 @@ COMMANDS = {
     "info": Command("info", "show how a picture was made, or what a model consists of"),
     "bench": Command("bench", "measure what one picture costs on this CPU"),
     "train": Command("train", "train by a recipe", extra="train"),
+    "finetune": Command("finetune", "teach a model one subject from a few pictures", extra="train"),
     "convert": Command("convert", "turn released checkpoints into model folders, and back"),
     "recipes": Command("recipes", "list the recipes, or print one", extra="train"),
     "precompute": Command("precompute", "turn the corpus into training shards", extra="train"),

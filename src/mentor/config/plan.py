@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mentor.config.run import TrainConfig
-from mentor.config.sources import CorpusOptions, LlavaOptions, Options, PairsOptions, ReleasedOptions, SourceConfig
+from mentor.config.sources import CorpusOptions, LlavaOptions, Options, PairsOptions, PicturesOptions, ReleasedOptions, SourceConfig
 
 
 def planned_samples(config: TrainConfig) -> dict[str, int]:
@@ -27,4 +27,6 @@ def _tasks(source: SourceConfig, options: Options) -> dict[str, float]:
             return {"caption" if answers else "reconstruct": 1.0}
         case PairsOptions(task=task):
             return {task: 1.0}
+        case PicturesOptions():
+            return {"own_subject": 1.0}
     return {str(source.path): 1.0}

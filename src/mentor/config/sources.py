@@ -74,13 +74,26 @@ class PairsOptions:
     """Share of the reconstructions without the caption."""
 
 
-Options = CorpusOptions | ReleasedOptions | X2IOptions | LlavaOptions | PairsOptions
+@dataclass(frozen=True)
+class PicturesOptions:
+    """A folder of pictures of one subject, for a fine-tune; endless."""
+
+    subject: str = ""
+    """What the pictures show: the name in the prompts."""
+    captions: str | None = None
+    """Text file with lines ``NAME: caption``."""
+    held_out: int = 0
+    """The last so many pictures are kept out of training."""
+
+
+Options = CorpusOptions | ReleasedOptions | X2IOptions | LlavaOptions | PairsOptions | PicturesOptions
 _FORMATS: dict[str, type[Any]] = {
     "corpus": CorpusOptions,
     "released": ReleasedOptions,
     "x2i": X2IOptions,
     "llava": LlavaOptions,
     "pairs": PairsOptions,
+    "pictures": PicturesOptions,
 }
 
 
@@ -88,9 +101,9 @@ _FORMATS: dict[str, type[Any]] = {
 class SourceConfig:
     """One source of samples."""
 
-    kind: Literal["corpus", "released", "x2i", "llava", "pairs", "webdataset", "huggingface"]
-    """What is read: the corpus, a jsonl or json file of one of the formats, WebDataset tar shards, or a Hugging Face data set
-    saved on disk; the last two hold records of ``format``."""
+    kind: Literal["corpus", "released", "x2i", "llava", "pairs", "pictures", "webdataset", "huggingface"]
+    """What is read: the corpus, a jsonl or json file of one of the formats, a folder of pictures of one
+    subject, WebDataset tar shards, or a Hugging Face data set saved on disk; the last two hold records of ``format``."""
     path: str | None = None
     """The file; for ``webdataset`` a pattern such as ``shards/*.tar``, for ``huggingface`` the folder; for ``corpus`` its
     folder, null: the one found by ``Corpus.load``."""
@@ -110,7 +123,7 @@ class SourceConfig:
         if held != (self.format is not None):
             raise ValueError(
                 f"format: a source of kind {self.kind} {'needs one' if held else 'has its own; leave it out'} "
-                f"({', '.join(name for name in _FORMATS if name != 'corpus')})"
+                f"({', '.join(name for name in _FORMATS if name not in ('corpus', 'pictures'))})"
             )
         if self.path is None and self.kind != "corpus":
             raise ValueError(f"path: a source of kind {self.kind} needs one")

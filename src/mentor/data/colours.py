@@ -34,7 +34,7 @@ _XYZ /= _XYZ.sum(axis=1, keepdims=True)
 def lab(rgb: NDArray[np.generic] | RGB) -> NDArray[np.float64]:
     """CIE L*a*b* (D65) of sRGB values 0..255, [..., 3] -> [..., 3]; distances there are differences that people see."""
     value = np.asarray(rgb, dtype=np.float64) / 255
-    linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    linear = np.where(value <= 0.04045, value / 12.92, ((np.maximum(value, 0) + 0.055) / 1.055) ** 2.4)
     xyz = linear @ _XYZ.T
     curve = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
     x, y, z = np.moveaxis(curve, -1, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mentor.config.run import DataConfig
+from mentor.config.data import DataConfig
 from mentor.data.prepared import Fits
 from mentor.data.processor import Processor
 from mentor.data.rejects import Rejects

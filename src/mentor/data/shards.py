@@ -25,7 +25,7 @@ from torch import Tensor
 from mentor.data.tasks import TASKS
 
 SPLITS = ("train", "held_out")
-TASK_NAMES = (*TASKS, "interleaved", "caption")
+TASK_NAMES = (*TASKS, "interleaved", "caption", "own_subject")
 """The tasks of the corpus, prompts of other people's making, and stage 0's captions. New ones go to the end."""
 _MANIFEST = "shards.json"
 

@@ -15,6 +15,7 @@ from mentor.config.sources import (
     LlavaOptions,
     Options,
     PairsOptions,
+    PicturesOptions,
     ReleasedOptions,
     SourceConfig,
     X2IOptions,
@@ -22,6 +23,7 @@ from mentor.config.sources import (
 from mentor.data.caption_formats import llava_example, pair_example
 from mentor.data.corpus import Corpus
 from mentor.data.example import BadRecord, Example
+from mentor.data.finetune_source import PicturesSource
 from mentor.data.mixture import Mixture
 from mentor.data.record_file import cached_array
 from mentor.data.records import ArrowRecords, FolderRecords, Records
@@ -128,6 +130,8 @@ def open_source(config: SourceConfig, *, split: str, size: int, seed: int) -> So
         corpus = Corpus.load(config.path)
         return CorpusSource(Mixture(corpus, options.tasks, "test" if strict else "train", size, seed, strict=strict))
     assert config.path is not None
+    if isinstance(options, PicturesOptions):
+        return PicturesSource(config.path, options, split=split, size=size)
     records: Records
     if config.kind == "webdataset":
         records = TarRecords(config.path)

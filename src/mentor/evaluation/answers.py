@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, overload
 
 import torch
 from PIL import Image
@@ -16,6 +16,8 @@ from PIL import Image
 import mentor
 from mentor.data.images import load_image
 from mentor.evaluation.pixels import to_pixels
+from mentor.evaluation.processes import ALONE, Processes
+from mentor.evaluation.protocol import Progress
 from mentor.generation.settings import GenerationSettings
 from mentor.prompt import Prompt
 
@@ -23,9 +25,6 @@ if TYPE_CHECKING:
     from mentor.generation.pipeline import MentorPipeline
 
 RECODE_BATCH = 32
-
-Progress = Callable[[str, int, int], None]
-"""Called with (what is being made, how many are done, how many in all)."""
 
 
 class Painter(Protocol):
@@ -71,11 +70,42 @@ class PipelinePainter:
 
 
 @dataclass(frozen=True)
+class Pictures(Sequence[Image.Image | None]):
+    """Picture files as a sequence that reads them when asked; None where there is none, or none that can be read."""
+
+    paths: Sequence[Path | None]
+    failures: dict[int, str] = field(default_factory=dict)
+    """Why there is none, by index; what cannot be read is added when it is asked for."""
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @overload
+    def __getitem__(self, index: int) -> Image.Image | None: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Image.Image | None]: ...
+    def __getitem__(self, index: int | slice) -> Image.Image | Sequence[Image.Image | None] | None:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        number = range(len(self))[index]
+        path = self.paths[number]
+        if path is None or number in self.failures:
+            return None
+        try:
+            return load_image(path)
+        except ValueError as error:
+            self.failures[number] = str(error)
+            return None
+
+
+@dataclass(frozen=True)
 class AnswerStore:
     """Pictures under ``folder``/images, each named by a hash of the model, the settings, the prompt and the seed."""
 
     folder: Path
     batch_size: int = 16
+    processes: Processes = ALONE
+    """Each makes its share of the pictures; all must ask for the same ones, in the same order."""
 
     def pictures(
         self,
@@ -88,25 +118,56 @@ class AnswerStore:
     ) -> list[Image.Image]:
         """One picture for each prompt; those that lie in the folder already are read, not made again.
 
-        Raises ``ValueError`` for a batch size below 1 and ``OSError`` when the folder cannot be written.
+        Raises ``ValueError`` for a batch size below 1 or a prompt that the painter refuses, and ``OSError`` when the
+        folder cannot be written.
         """
+        paths, failures = self.files(painter, prompts, seeds, what=what, progress=progress)
+        if failures:
+            raise ValueError(next(iter(failures.values())))
+        return [load_image(path) for path in paths]
+
+    def files(
+        self,
+        painter: Painter,
+        prompts: Sequence[Prompt],
+        seeds: Sequence[int],
+        *,
+        what: str = "pictures",
+        progress: Progress | None = None,
+    ) -> tuple[list[Path], dict[int, str]]:
+        """The files of the pictures, and for each prompt that the painter refuses why it has none."""
         if self.batch_size < 1:
             raise ValueError(f"batch size: expected 1 or more, got {self.batch_size}")
         paths = [
             self.folder / "images" / f"{_key(painter, prompt, seed)}.png"
             for prompt, seed in zip(prompts, seeds, strict=True)
         ]
-        missing = [number for number, path in enumerate(paths) if not path.is_file()]
-        done = len(paths) - len(missing)
+        mine = range(self.processes.rank, len(paths), self.processes.count)
+        missing = [number for number in mine if not paths[number].is_file()]
+        done = len(mine) - len(missing)
+        refused: dict[int, str] = {}
         for start in range(0, len(missing), self.batch_size):
             part = missing[start : start + self.batch_size]
-            made = painter([prompts[number] for number in part], [seeds[number] for number in part])
-            for number, picture in zip(part, made, strict=True):
+            for number, picture in _painted(painter, part, prompts, seeds, refused):
                 _save(picture, paths[number])
             done += len(part)
             if progress is not None:
-                progress(what, done, len(paths))
-        return [load_image(path) for path in paths]
+                progress(what, done, len(mine))
+        return paths, {number: why for each in self.processes.gather(refused) for number, why in each.items()}
+
+
+def _painted(
+    painter: Painter, part: Sequence[int], prompts: Sequence[Prompt], seeds: Sequence[int], refused: dict[int, str]
+) -> list[tuple[int, Image.Image]]:
+    """A batch; where the painter refuses it, its prompts one by one, so that only those that it cannot draw are left out."""
+    try:
+        made = painter([prompts[number] for number in part], [seeds[number] for number in part])
+    except ValueError as error:
+        if len(part) > 1:
+            return [pair for number in part for pair in _painted(painter, [number], prompts, seeds, refused)]
+        refused[part[0]] = str(error)
+        return []
+    return list(zip(part, made, strict=True))
 
 
 def check_folder(folder: Path) -> None:

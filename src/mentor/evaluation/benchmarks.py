@@ -1,74 +1,90 @@
-"""The benchmarks that ``mentor evaluate`` knows, by name."""
+"""The benchmarks that ``mentor evaluate`` knows, by name, and where their data lies."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from mentor.evaluation.answers import AnswerStore, PipelinePainter, Progress
-from mentor.evaluation.report import (
-    provenance,
-    scene_lines,
-    scene_table,
-    sha256_of,
-    write_json,
-    write_scene_report,
-)
+from mentor.evaluation.protocol import Benchmark, Item, Source
 
-if TYPE_CHECKING:
-    from mentor.data.corpus import Corpus
+HUB = "hub"
+"""In place of a data folder: the benchmark's own data set on the hub, or ``hub:OWNER/NAME[@REVISION]``."""
 
 
 @dataclass(frozen=True)
-class Run:
-    """What every benchmark is given."""
+class Entry:
+    """Where a benchmark's file lies and what it is, without importing it."""
 
-    painter: PipelinePainter
-    corpus: Corpus
-    pack: Path
-    """The corpus's folder."""
-    folder: Path
-    n: int
-    seed: int
-    batch_size: int
-    progress: Progress | None = None
+    module: str
+    help: str
+    judged: bool = False
+    """Whether a judge is asked."""
 
 
-@dataclass(frozen=True)
-class Summary:
-    """What is printed: a table (header first) and lines below it."""
-
-    table: list[list[str]]
-    lines: list[str]
-
-
-def scenes(run: Run) -> Summary:
-    """Held-out composed scenes: writes scenes.json, report.md and scenes.png into the folder."""
-    from mentor.data.held_out import evaluation_prompts
-    from mentor.evaluation.scenes import evaluate_scenes
-    from mentor.models.perceptual import STLPIPS
-
-    painter = run.painter
-    store = AnswerStore(run.folder, run.batch_size)
-    results, answers = evaluate_scenes(
-        painter, run.corpus, store, STLPIPS(), n=run.n, seed=run.seed, recode=painter.recode, progress=run.progress
-    )
-    described: dict[str, Any] = {
-        "benchmark": "scenes",
-        "name": painter.name,
-        "fingerprint": painter.fingerprint,
-        "picture_size": painter.size,
-        "settings": vars(painter.settings),
-        "corpus_manifest_sha256": sha256_of(run.pack / "manifest.json"),
-        "versions": provenance(),
-        **results,
-    }
-    samples = evaluation_prompts(run.corpus.split("test"), min(run.n, 24), run.seed, size=painter.size)
-    write_json(run.folder / "scenes.json", described)
-    page = write_scene_report(run.folder, described, samples, answers)
-    return Summary(scene_table(described), [*scene_lines(described), f"Written: {run.folder / 'scenes.json'}, {page}"])
+BENCHMARKS = {
+    "scenes": Entry("scene_benchmark", "composed scenes whose every fact is known; offline"),
+    "dreambench_plus": Entry(
+        "dreambench_plus", "DreamBench++: concept preservation and prompt following, judged", True
+    ),
+    "dreambench": Entry("dreambench", "DreamBench: DINO, CLIP-I, CLIP-T"),
+    "reconstruction": Entry("reconstruction", "image reconstruction: pixel distance, PSNR, SSIM, LPIPS, CLIP"),
+    "geneval": Entry("geneval", "GenEval: six tasks, checked by a detector"),
+    "coco_fid": Entry("coco_fid", "MS-COCO: FID and CLIP score"),
+}
 
 
-BENCHMARKS: dict[str, Callable[[Run], Summary]] = {"scenes": scenes}
+def find_benchmark(name: str) -> Benchmark:
+    """The benchmark of a known name, imported now. Not for ``scenes``, which is built for a corpus."""
+    benchmark: Benchmark = importlib.import_module(f"mentor.evaluation.{BENCHMARKS[name].module}").BENCHMARK
+    return benchmark
+
+
+def find_source(benchmark: Benchmark, data: str | None, *, sample: bool = False) -> Source:
+    """The built-in sample, a folder, or a download from the hub; ``ValueError`` when there is none."""
+    if sample:
+        folder = Path(str(files("mentor"))) / "assets" / "samples" / benchmark.name
+        if not folder.is_dir():
+            raise ValueError(f"{benchmark.name}: this installation has no built-in sample; give --data")
+        return Source(folder, sample=True)
+    if data is None:
+        known = f", --data {HUB} (downloads {benchmark.hub})" if benchmark.hub else ""
+        raise ValueError(f"{benchmark.name}: give --data DIR{known}, or --sample for the few built-in items")
+    if data == HUB or data.startswith(f"{HUB}:"):
+        return Source(_downloaded(data.removeprefix(HUB).removeprefix(":") or benchmark.hub, benchmark.name))
+    folder = Path(data).expanduser()
+    if not folder.is_dir():
+        raise ValueError(f"--data: {folder} is no folder")
+    return Source(folder)
+
+
+def chosen(items: Sequence[Item], n: int | None) -> list[Item]:
+    """``n`` of the items at equal distances, so that every category stays in; all of them for None or a larger ``n``."""
+    if not items:
+        raise ValueError("the data holds no items")
+    keys = {item.key for item in items}
+    if len(keys) != len(items):
+        raise ValueError(f"the data names {len(items) - len(keys)} item(s) twice; every key must be its own")
+    if n is None or n >= len(items):
+        return list(items)
+    return [items[number * len(items) // n] for number in range(n)]
+
+
+def _downloaded(name: str, benchmark: str) -> Path:
+    if not name:
+        raise ValueError(
+            f"{benchmark}: no data set on the hub is known for it; give --data {HUB}:OWNER/NAME or a folder"
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    repository, _, revision = name.partition("@")
+    try:
+        return Path(snapshot_download(repository, repo_type="dataset", revision=revision or None))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"the hub did not give the data set {name!r} ({reason}); download it and give --data DIR"
+        ) from error

@@ -84,6 +84,7 @@ def evaluate_scenes(
         "checker": {"attributes": checker},
         "anchors": vars(judge.anchors),
         **{row: _row(scores[row], samples, test, seed) for row in ROWS},
+        "items": [{"cp": score.cp, "pf": score.pf, **score.attributes} for score in scores["model"]],
     }
     if recode is not None:
         recoded = judge.score(recode(truth))

@@ -57,7 +57,7 @@ def test_without_a_compiler_pytorch_decodes(cache: Path, monkeypatch: pytest.Mon
     [
         ("echo 'fatal: no such processor' >&2; exit 1", "fatal: no such processor"),
         ("exit 3", "returned non-zero exit status 3"),
-        ("exit 0", "library"),  # it says it compiled, and wrote nothing
+        ("exit 0", "No such file or directory"),  # it says it compiled, and wrote nothing
     ],
 )
 def test_a_broken_compiler_is_told_and_leaves_nothing(
@@ -79,11 +79,24 @@ def test_a_compiler_that_is_not_there_is_told(cache: Path, monkeypatch: pytest.M
 
 
 @compiled
-def test_a_cache_that_cannot_be_written_to_is_done_without(cache: Path) -> None:
-    cache.parent.mkdir(parents=True)
-    cache.write_text("in the way")
+@pytest.mark.parametrize("obstacle", ["file", "read-only", "no home"])
+def test_a_cache_that_cannot_be_written_to_is_done_without(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, obstacle: str
+) -> None:
+    left = tmp_path / "temporary"
+    left.mkdir()
+    monkeypatch.setattr(module.tempfile, "tempdir", str(left))
+    if obstacle == "file":
+        cache.parent.mkdir(parents=True)
+        cache.write_text("in the way")
+    elif obstacle == "read-only":
+        access = os.access  # an administrator may write everywhere
+        monkeypatch.setattr(module.os, "access", lambda path, mode: mode != os.W_OK and access(path, mode))
+    else:
+        monkeypatch.delenv("XDG_CACHE_HOME")
+        monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
     assert build().library is not None
-    assert cache.read_text() == "in the way"
+    assert not list(left.iterdir()) and not list(tmp_path.rglob("*.so"))
 
 
 def test_the_variable_leaves_it_out(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,7 @@ def native(flags: tuple[str, ...] = ()) -> Native:
         return Native(None, "PyTorch (no C compiler found)")
     command = [*compiler, *FLAGS, _processor_flag(), *flags]
     try:
-        loaded = ctypes.CDLL(str(_build(command)))
+        loaded = _load(command)
     except (OSError, subprocess.SubprocessError) as error:
         told = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else ""
         return Native(None, f"PyTorch ({compiler[0]} failed: {(told or str(error)).splitlines()[0]})")
@@ -96,28 +96,33 @@ def _processor_flag() -> str:
     return "-march=native" if platform.machine().lower() in ("x86_64", "amd64") else "-mcpu=native"
 
 
-def _build(command: list[str]) -> Path:
-    """The shared library that ``command`` makes of the sources; compiled unless it was before."""
+def _load(command: list[str]) -> ctypes.CDLL:
+    """The library that ``command`` makes of the sources, compiled unless that was done before."""
     # What the compiler predefines names its version and all that the processor has.
     macros = _run([*command, "-dM", "-E", "-x", "c", os.devnull])
     sources = sorted(FOLDER.glob("*.[ch]"))
     parts = [" ".join(command), macros, *(path.read_text(encoding="utf-8") for path in sources)]
     name = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24] + ".so"
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mentor" / "native"
-    if (folder / name).is_file():
-        return folder / name
+    cache = _cache()
+    if cache is not None and (cache / name).is_file():
+        return ctypes.CDLL(str(cache / name))
+    writable = cache is not None and os.access(cache, os.W_OK)
+    with tempfile.TemporaryDirectory(dir=cache if writable else None, prefix=".mentor-") as temporary:
+        built = Path(temporary) / name
+        _run([*command, *(str(path) for path in sources if path.suffix == ".c"), "-o", str(built)])
+        if cache is not None and writable:
+            built = built.replace(cache / name)
+        return ctypes.CDLL(str(built))  # stays in memory when its file is gone
+
+
+def _cache() -> Path | None:
+    """Folder of compiled libraries; None where there can be none."""
     try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mentor" / "native"
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder, prefix="."))
-    except OSError:  # a read-only home: a folder of this process's own
-        folder = temporary = Path(tempfile.mkdtemp(prefix="mentor-native-"))
-    try:
-        _run([*command, *(str(path) for path in sources if path.suffix == ".c"), "-o", str(temporary / "library")])
-        os.replace(temporary / "library", folder / name)
-    finally:
-        if temporary != folder:
-            shutil.rmtree(temporary, ignore_errors=True)
-    return folder / name
+    except (OSError, RuntimeError):  # the latter for a user without a home
+        return None
+    return folder
 
 
 def _run(command: list[str]) -> str:

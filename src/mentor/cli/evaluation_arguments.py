@@ -1,0 +1,51 @@
+"""The arguments of every benchmark of ``mentor evaluate``: whose pictures, of which data, measured by what."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mentor.cli.sampling_arguments import add_sampling_arguments
+
+BASELINES = ("copy_reference", "ignore_reference")
+
+
+def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare them, those of sampling among them."""
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for results and pictures")
+    parser.add_argument(
+        "-n", type=int, metavar="N", help="score N items at equal distances (default: all; scenes: 240)"
+    )
+    data = parser.add_mutually_exclusive_group()
+    data.add_argument(
+        "--data", metavar="DIR", help="folder in the official layout, or hub, or hub:OWNER/NAME[@REVISION]"
+    )
+    data.add_argument("--sample", action="store_true", help="the few built-in items; offline, with stand-in backbones")
+    author = parser.add_mutually_exclusive_group()
+    author.add_argument("--pictures", type=Path, metavar="DIR", help="ready pictures, KEY.png or tgt_image/KEY.jpg")
+    author.add_argument("--rival", metavar="NAME", help="diffusers:ID_OR_DIR, ip-adapter, ... or a YAML file")
+    author.add_argument("--baseline", choices=BASELINES, help="a trivial answer in place of the model's")
+    parser.add_argument(
+        "--rival-set", action="append", default=[], metavar="KEY=VALUE", help="change a rival's setting, e.g. steps=20"
+    )
+    add_sampling_arguments(parser)
+    parser.add_argument(
+        "--batch-size", type=int, default=16, metavar="B", help="pictures made side by side (default: 16)"
+    )
+    parser.add_argument("--preset", metavar="NAME", help="one of the benchmark's backbones or definitions")
+    parser.add_argument(
+        "--backbone", action="append", default=[], metavar="ROLE=NAME", help="a local folder or hub name for a backbone"
+    )
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="features and answers kept (default: OUT/cache)")
+    parser.add_argument(
+        "--corpus", type=Path, metavar="DIR", help="scenes: corpus pack (default: found as in training)"
+    )
+
+
+def check_arguments(args: argparse.Namespace) -> None:
+    """Raise ``ValueError`` for numbers that cannot be and arguments that do not fit each other."""
+    for flag, value, least in (("-n", args.n, 1), ("--batch-size", args.batch_size, 1), ("--seed", args.seed, 0)):
+        if value is not None and value < least:
+            raise ValueError(f"{flag}: expected {least} or more, got {value}")
+    if args.rival_set and args.rival is None:
+        raise ValueError("--rival-set: there is no --rival to change")

@@ -1,0 +1,299 @@
+"""DreamBench++ (Peng et al. 2024): concept preservation (CP) and prompt following (PF), both judged from 0 to 4.
+
+Scores are divided by 4. A column is the mean over its pictures and then over the judge's passes; CP x PF and CP / PF are made
+of the two overall means. The ratio is the MENTOR paper's own addition.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mentor.data.templates import subjects
+from mentor.evaluation.dreambench import BENCHMARK as DREAMBENCH
+from mentor.evaluation.dreambench_plus_data import CATEGORIES, PROMPT_TYPES, REFERENCES, picture_key, read_collections
+from mentor.evaluation.judge_answers import BEST, Panel, Question, Verdict
+from mentor.evaluation.judge_client import EndpointJudge, VisionJudge, encode_image
+from mentor.evaluation.protocol import Item, JudgeSettings, Record, Scores, Source, Tools
+from mentor.evaluation.published import published_rows
+from mentor.evaluation.rubrics import Rubrics, official_rubrics, own_rubrics
+from mentor.evaluation.statistics import bootstrap
+from mentor.prompt import Prompt
+
+COUNTED, OFFICIAL = "failures-count", "official"
+METRICS = "+metrics"
+"""Ending of the presets that also measure CLIP and DINO, with the backbones of DreamBench++'s own scripts."""
+LOCAL, STAND_IN = "local", "stand-in"
+"""In place of an address: a model on this computer, named by ``JudgeSettings.model``; the packaged stand-in."""
+_TYPES = tuple(dict.fromkeys(PROMPT_TYPES))
+_NO_PICTURE = "there is no picture"
+
+Sheet = NDArray[np.float64]
+"""Scores / 4 of every judge's pass and item, [passes, items]; NaN where there is none."""
+
+
+class DreamBenchPlus:
+    """The benchmark; preset ``failures-count`` keeps what has no score in the denominator, as 0.
+
+    ``official`` leaves it out and finds categories by substring, as DreamBench++'s own scripts do. Both exist with
+    ``+metrics``, which adds DINO, DINOv2, CLIP-I and CLIP-T.
+    """
+
+    name = "dreambench_plus"
+    title = "DreamBench++"
+    columns: Mapping[str, str] = {
+        **{name: f"CP {name}" for name in CATEGORIES},
+        "cp": "CP",
+        **{name: f"PF {name.replace('_', ' ')}" for name in _TYPES},
+        "pf": "PF",
+        "cp_pf": "CP x PF",
+        "cp_over_pf": "CP / PF",
+        **DREAMBENCH.columns,
+    }
+    presets: Sequence[str] = (COUNTED, OFFICIAL, COUNTED + METRICS, OFFICIAL + METRICS)
+    hub = "yuangpeng/dreambench_plus"
+
+    def items(self, source: Source) -> list[Item]:
+        """Nine items for each reference; the prompt is that of the subject-driven task, "The X in <image>." and a line."""
+        items: list[Item] = []
+        for collection in read_collections(source):
+            for number, text in enumerate(collection.prompts):
+                items.append(
+                    Item(
+                        picture_key(collection.name, number),
+                        Prompt(subjects([collection.subject], text), (collection.image,)),
+                        seed=len(items),
+                        references=(collection.image,),
+                        text=text,
+                        groups={"category": collection.category, "prompt_type": PROMPT_TYPES[number]},
+                    )
+                )
+        return items
+
+    def score(self, items: Sequence[Item], pictures: Sequence[Image.Image | None], tools: Tools) -> Scores:
+        """Ask the judge twice for every picture and pass. Raises ``ValueError`` without a judge or when it is down."""
+        settings, preset = tools.judge, tools.preset or COUNTED
+        if preset not in self.presets:
+            raise ValueError(f"preset: expected one of {', '.join(self.presets)}, got {preset!r}")
+        if settings.passes < 1:
+            raise ValueError(f"judge's passes: expected 1 or more, got {settings.passes}")
+        rubrics = own_rubrics()
+        if settings.rubrics is not None:
+            rubrics = official_rubrics(settings.rubrics, settings.rubric_setting)
+        judge = choose_judge(settings, sample=tools.source.sample, device=tools.device)
+        panel = Panel(judge, tools.cache / "judge", seed=settings.seed, retries=settings.retries)
+        places, questions = _questions(items, pictures, rubrics, settings.passes)
+        if not questions:
+            raise ValueError("nothing could be scored: there is no picture at all")
+        verdicts = panel.ask(questions, progress=tools.progress)
+        if all(verdict.score is None for verdict in verdicts):
+            raise ValueError(f"{judge.name} gave no valid score to {len(verdicts)} questions; {verdicts[0].failure}")
+        counted = preset.startswith(COUNTED)
+        cp, pf, reasons = _sheets(items, places, verdicts, settings.passes)
+        records = _records(items, cp, pf, reasons, counted)
+        summary = _summary(items, cp, pf, counted, tools.seed)
+        summary["judge"] = {
+            "model": judge.name,
+            "served": dict(panel.served),
+            **judge.settings,
+            "seed": settings.seed,
+            "passes": settings.passes,
+            "rubrics": rubrics.source,
+            "rubrics_sha256": rubrics.checksum,
+            "failures": dict(Counter(reason for each in reasons for reason in each)),
+            "usage": panel.usage.described(settings.price_in, settings.price_out),
+        }
+        notes = _notes(items, summary, settings, counted)
+        backbones = {"judge": judge.name, "rubrics": rubrics.source}
+        scores = Scores(records, summary, backbones, notes, published_rows(self.name))
+        return _with_metrics(scores, items, pictures, tools) if preset.endswith(METRICS) else scores
+
+
+BENCHMARK = DreamBenchPlus()
+
+
+def _with_metrics(
+    scores: Scores, items: Sequence[Item], pictures: Sequence[Image.Image | None], tools: Tools
+) -> Scores:
+    """DreamBench's numbers beside the judge's: each picture against its own reference and caption."""
+    measured = DREAMBENCH.score(items, pictures, replace(tools, preset=None))
+    records = [
+        replace(record, numbers={**record.numbers, **other.numbers})
+        for record, other in zip(scores.records, measured.records, strict=True)
+    ]
+    means = {name: value for name, value in measured.summary.items() if name in DREAMBENCH.columns}
+    intervals = {**scores.summary["intervals"], **measured.summary.get("intervals", {})}
+    return replace(
+        scores,
+        records=records,
+        summary={**scores.summary, **means, "intervals": intervals},
+        backbones={**scores.backbones, **measured.backbones},
+        notes=[*scores.notes, *measured.notes],
+    )
+
+
+def choose_judge(settings: JudgeSettings, *, sample: bool, device: str = "cpu") -> VisionJudge:
+    """The judge that the settings name; the built-in sample has the stand-in when they name none, else ``ValueError``."""
+    from mentor.evaluation.judge_local import LocalJudge, StandInJudge
+
+    if settings.url == STAND_IN or (not settings.url and sample):
+        return StandInJudge()
+    if not settings.url:
+        raise ValueError(
+            "DreamBench++ needs a judge: name an OpenAI-compatible endpoint such as http://localhost:8000/v1, "
+            f"{LOCAL!r} for a model of transformers, or {STAND_IN!r} for a dry run"
+        )
+    if settings.url == LOCAL:
+        return LocalJudge.load(settings.model, device=device, temperature=settings.temperature)
+    return EndpointJudge.of(settings)
+
+
+def _questions(
+    items: Sequence[Item], pictures: Sequence[Image.Image | None], rubrics: Rubrics, passes: int
+) -> tuple[list[tuple[int, int]], list[Question]]:
+    """Questions and for each (0 CP or 1 PF, item); the passes lie behind one another."""
+    references: dict[int, bytes] = {}
+    places: list[tuple[int, int]] = []
+    dialogues = []
+    for number, item in enumerate(items):
+        picture = pictures[number]
+        if picture is None:
+            continue
+        reference = item.references[0]
+        if id(reference) not in references:
+            references[id(reference)] = encode_image(reference)
+        made = encode_image(picture)
+        kind = "style" if item.groups["category"] == "style" else "subject"
+        dialogues += [
+            rubrics[kind].dialogue((references[id(reference)], made)),
+            rubrics["text"].dialogue((made,), item.text),
+        ]
+        places += [(0, number), (1, number)]
+    questions = [Question(dialogue, judge_pass) for judge_pass in range(passes) for dialogue in dialogues]
+    return places * passes, questions
+
+
+def _sheets(
+    items: Sequence[Item], places: Sequence[tuple[int, int]], verdicts: Sequence[Verdict], passes: int
+) -> tuple[Sheet, Sheet, list[list[str]]]:
+    """CP and PF, and for every item the reasons of what is missing."""
+    sheets = np.full((2, passes, len(items)), np.nan)
+    reasons: list[list[str]] = [[] for _ in items]
+    per_pass = len(places) // passes
+    for index, ((kind, item), verdict) in enumerate(zip(places, verdicts, strict=True)):
+        if verdict.score is None:
+            reasons[item].append(f"{'PF' if kind else 'CP'}: {verdict.failure}")
+        else:
+            sheets[kind, index // per_pass, item] = verdict.score / BEST
+    judged = {item for _, item in places}
+    for number in range(len(items)):
+        if number not in judged:
+            reasons[number].append(_NO_PICTURE)
+    return sheets[0], sheets[1], reasons
+
+
+def _filled(sheet: Sheet, counted: bool) -> Sheet:
+    return np.nan_to_num(sheet, nan=0.0) if counted else sheet
+
+
+def _records(items: Sequence[Item], cp: Sheet, pf: Sheet, reasons: Sequence[list[str]], counted: bool) -> list[Record]:
+    """An item's number is its mean over the passes; one without any score has a failure and, when counted, zeros."""
+    records = []
+    for number, item in enumerate(items):
+        numbers: dict[str, float] = {}
+        for name, sheet in (("cp", cp), ("pf", pf)):
+            values = _filled(sheet, counted)[:, number]
+            if not np.isnan(values).all():
+                numbers[name] = float(np.nanmean(values))
+            for index, value in enumerate(sheet[:, number]):
+                if not np.isnan(value):
+                    numbers[f"{name}_pass_{index + 1}"] = float(value)
+        failed = "; ".join(dict.fromkeys(reasons[number])) or None
+        records.append(Record(item.key, dict(item.groups), numbers, failed))
+    return records
+
+
+def _summary(items: Sequence[Item], cp: Sheet, pf: Sheet, counted: bool, seed: int) -> dict[str, Any]:
+    belongs = {
+        **{name: (cp, [_in_category(item, name, counted) for item in items]) for name in CATEGORIES},
+        "cp": (cp, [True] * len(items)),
+        **{name: (pf, [item.groups["prompt_type"] == name for item in items]) for name in _TYPES},
+        "pf": (pf, [True] * len(items)),
+    }
+    summary: dict[str, Any] = {"std": {}, "denominators": {}, "passes": {}}
+    for name, (sheet, mask) in belongs.items():
+        part = _filled(sheet[:, np.array(mask, dtype=bool)], counted)
+        held = (~np.isnan(part)).sum(axis=1)
+        if part.size and held.all():
+            means = np.nansum(part, axis=1) / held
+            summary[name] = float(means.mean())
+            summary["passes"][name] = means.tolist()
+            summary["denominators"][name] = held.tolist()
+            if len(means) > 1:
+                summary["std"][name] = float(means.std(ddof=1))
+    if "cp" not in summary or "pf" not in summary:
+        raise ValueError("nothing could be scored: there is no picture with a valid score in every pass of the judge")
+    summary["cp_pf"] = summary["cp"] * summary["pf"]
+    if summary["pf"] > 0:
+        summary["cp_over_pf"] = summary["cp"] / summary["pf"]
+    summary["intervals"] = _intervals(_filled(cp, counted), _filled(pf, counted), seed)
+    summary["groups"] = {
+        kind: {
+            name: _group(items, cp, pf, counted, kind, name) for name in dict.fromkeys(i.groups[kind] for i in items)
+        }
+        for kind in ("category", "prompt_type")
+    }
+    return summary
+
+
+def _in_category(item: Item, category: str, exact: bool) -> bool:
+    # The official filter looks for the word anywhere in the id: "style_03_animal_print" is an animal too.
+    return item.groups["category"] == category if exact else category in item.key.split("/")[0]
+
+
+def _group(items: Sequence[Item], cp: Sheet, pf: Sheet, counted: bool, kind: str, name: str) -> dict[str, float]:
+    mask = np.array([item.groups[kind] == name for item in items])
+    parts = {"cp": _filled(cp[:, mask], counted), "pf": _filled(pf[:, mask], counted)}
+    means = {key: float(np.nanmean(part)) for key, part in parts.items() if not np.isnan(part).all()}
+    return {"items": int(mask.sum()), **means}
+
+
+def _intervals(cp: Sheet, pf: Sheet, seed: int) -> dict[str, list[float]]:
+    """95 % over the items that have both scores; the judge's own scatter between passes is ``std``."""
+    both = ~(np.isnan(cp).all(axis=0) | np.isnan(pf).all(axis=0))
+    if not both.any():
+        return {}
+    columns = [np.nanmean(sheet[:, both], axis=0).tolist() for sheet in (cp, pf)]
+    statistics = {
+        "cp": lambda c, p: c,
+        "pf": lambda c, p: p,
+        "cp_pf": lambda c, p: c * p,
+        "cp_over_pf": lambda c, p: c / np.maximum(p, 1e-9),
+    }
+    return {name: list(bootstrap(columns, of, seed=seed)) for name, of in statistics.items()}
+
+
+def _notes(items: Sequence[Item], summary: Mapping[str, Any], settings: JudgeSettings, counted: bool) -> list[str]:
+    judge, usage = summary["judge"], summary["judge"]["usage"]
+    failed = sum(judge["failures"].values())
+    what = "count as 0 and stay in the denominators" if counted else "are left out of the denominators (official rule)"
+    notes = [
+        f"Judge {judge['model']}, {judge['passes']} pass(es), rubrics: {judge['rubrics']}.",
+        f"{failed} missing picture(s) or score(s) {what}; a score outside 0 to {BEST} is a failure.",
+        f"Judge's answers: {usage['answers']}, of which {usage['asked']} were asked now; tokens read and written: "
+        f"{usage['prompt_tokens']} and {usage['completion_tokens']}; cost {usage['cost']:.2f} at {settings.price_in:g} and "
+        f"{settings.price_out:g} per million.",
+        "The paper does not say with which prompt template, sampling and seeds its row was made.",
+    ]
+    references = len({item.key.split("/")[0] for item in items})
+    if references != REFERENCES:
+        notes.append(f"{references} references instead of {REFERENCES}: not comparable with published results.")
+    if judge["model"].startswith("stand-in"):
+        notes.append("The judge is a packaged stand-in: its scores say that the path works and nothing about quality.")
+    return notes

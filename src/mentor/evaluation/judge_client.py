@@ -1,0 +1,209 @@
+"""One question to a vision-language judge: what is said, what comes back, and any OpenAI-compatible endpoint as a judge.
+
+Retrying, keeping answers and reading scores from them is ``judge_answers``'s work, the same for every judge. HTTP is the
+standard library's: the clients that other packages bring along change their name between releases.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import io
+import json
+import os
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from PIL import Image
+
+from mentor.evaluation.protocol import JudgeSettings
+
+SIDE = 512
+"""Both pictures of a question are resized to exactly this many pixels, whatever their shape (DreamBench++)."""
+_BUSY = {408, 409, 425, 429, 500, 502, 503, 504, 529}
+_REFUSED = {301, 302, 303, 307, 308, 401, 403, 404, 405, 407}
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One turn of a dialogue; ``images`` are JPEG files (``encode_image``), shown after the text."""
+
+    role: Literal["user", "assistant"]
+    text: str = ""
+    images: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A judge's raw answer; tokens are 0 when it does not count them."""
+
+    text: str
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    served: str = ""
+    """The model that says it answered; may differ from the one that was asked."""
+
+
+class QuestionFailed(Exception):
+    """A judge did not answer this question; the next one may go well."""
+
+
+class JudgeBusy(QuestionFailed):
+    """The same question may go well after ``pause`` seconds (None: as long as the asker likes)."""
+
+    def __init__(self, message: str, pause: float | None = None, *, reached: bool = True) -> None:
+        super().__init__(message)
+        self.pause = pause
+        self.reached = reached
+        """Whether anything answered at all."""
+
+
+class JudgeDown(ValueError):
+    """No question will be answered: what is wrong with the judge, and where the finished answers are."""
+
+
+class VisionJudge(Protocol):
+    """Anything that looks at pictures and answers in words."""
+
+    name: str
+    """Pinned model name; a stand-in says that it is one."""
+    threads: int
+    """How many questions it takes at once."""
+    settings: Mapping[str, Any]
+    """Everything else that its answers depend on, JSON-ready; goes into the reports and the names of kept answers."""
+
+    def ask(self, dialogue: Sequence[Turn], seed: int) -> Reply:
+        """Answer once. Raises ``JudgeBusy``, ``QuestionFailed`` or ``JudgeDown``."""
+
+
+def encode_image(picture: Image.Image) -> bytes:
+    """A picture of any size as the JPEG file that judges are shown: ``SIDE`` x ``SIDE`` pixels, shape not kept."""
+    data = io.BytesIO()
+    picture.convert("RGB").resize((SIDE, SIDE)).save(data, format="JPEG")
+    return data.getvalue()
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """The key goes to the address that the user gave and nowhere else."""
+
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        return None
+
+
+class EndpointJudge:
+    """A model behind ``url``/chat/completions. Raises ``ValueError`` for an address that is not http(s)."""
+
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        *,
+        key: str | None = None,
+        key_variable: str = "OPENAI_API_KEY",
+        temperature: float = 1.0,
+        timeout: float = 120.0,
+        threads: int = 8,
+        max_tokens: int | None = None,
+    ) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise ValueError(f"judge: expected an address that begins with http:// or https://, got {url!r}")
+        if not name:
+            raise ValueError("judge: expected the name of the model to ask, with its date where it has one")
+        if timeout <= 0 or threads < 1:
+            raise ValueError(f"judge: expected a timeout above 0 and 1 thread or more, got {timeout} and {threads}")
+        if key is not None and not (key.isascii() and key.isprintable()):
+            raise ValueError(f"judge: the key in ${key_variable} has characters that no key has, perhaps a line's end")
+        self.name, self.threads = name, threads
+        self.settings: Mapping[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, "detail": "high"}
+        self._address = url.rstrip("/").removesuffix("/chat/completions") + "/chat/completions"
+        self._key, self._key_variable, self._timeout = key, key_variable, timeout
+        self._opener = urllib.request.build_opener(_NoRedirects)
+
+    @classmethod
+    def of(cls, settings: JudgeSettings) -> EndpointJudge:
+        """The endpoint that the settings name; the key is read from the environment, a local server needs none."""
+        return cls(
+            settings.url,
+            settings.model,
+            key=os.environ.get(settings.key_variable),
+            key_variable=settings.key_variable,
+            temperature=settings.temperature,
+            timeout=settings.timeout,
+            threads=settings.threads,
+        )
+
+    def ask(self, dialogue: Sequence[Turn], seed: int) -> Reply:
+        """One request."""
+        asked: dict[str, Any] = {
+            "model": self.name,
+            "messages": [_message(turn) for turn in dialogue],
+            "temperature": self.settings["temperature"],
+            "seed": seed,
+        }
+        if self.settings["max_tokens"] is not None:
+            asked["max_tokens"] = self.settings["max_tokens"]
+        return _reply(self._post(json.dumps(asked).encode()))
+
+    def _post(self, data: bytes) -> bytes:
+        headers = {"Content-Type": "application/json"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        request = urllib.request.Request(self._address, data, headers, method="POST")
+        try:
+            with self._opener.open(request, timeout=self._timeout) as response:
+                return response.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                raise self._refusal(error) from error
+        except (OSError, http.client.HTTPException) as error:
+            reason = error.reason if isinstance(error, urllib.error.URLError) else error
+            if isinstance(reason, TimeoutError):
+                raise JudgeBusy(f"no answer within {self._timeout:g} s") from error
+            unreachable = isinstance(reason, ConnectionRefusedError | socket.gaierror)
+            raise JudgeBusy(f"{self._address}: {reason or type(reason).__name__}", reached=not unreachable) from error
+
+    def _refusal(self, error: urllib.error.HTTPError) -> Exception:
+        try:
+            said = " ".join(error.read(2000).decode(errors="replace").split())[:200]
+        except (OSError, http.client.HTTPException):
+            said = ""
+        text = f"HTTP {error.code}" + (f": {said}" if said else "")
+        if error.code in (401, 403):
+            have = "was not accepted" if self._key else "is not set"
+            return JudgeDown(f"{self._address} refuses ({text}); the key in ${self._key_variable} {have}")
+        if error.code in _REFUSED:
+            return JudgeDown(f"{self._address} answers {text}; check the address and the model's name {self.name!r}")
+        if error.code in _BUSY:
+            wait = error.headers.get("Retry-After", "")
+            return JudgeBusy(text, float(wait) if wait.replace(".", "", 1).isdecimal() else None)
+        return QuestionFailed(text)
+
+
+def _message(turn: Turn) -> dict[str, Any]:
+    if not turn.images:
+        return {"role": turn.role, "content": turn.text}
+    parts: list[dict[str, Any]] = [{"type": "text", "text": turn.text}] if turn.text else []
+    for image in turn.images:
+        address = f"data:image/jpeg;base64,{base64.b64encode(image).decode()}"
+        parts.append({"type": "image_url", "image_url": {"url": address, "detail": "high"}})
+    return {"role": turn.role, "content": parts}
+
+
+def _reply(data: bytes) -> Reply:
+    try:
+        body = json.loads(data)
+        text = body["choices"][0]["message"].get("content")
+        usage = body.get("usage") or {}
+        return Reply(
+            text if isinstance(text, str) else "",  # a refusal has no content: an answer without a score
+            int(usage.get("prompt_tokens") or 0),
+            int(usage.get("completion_tokens") or 0),
+            str(body.get("model") or ""),
+        )
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        said = " ".join(data[:200].decode(errors="replace").split())
+        raise JudgeBusy(f"expected a chat completion as JSON, got {said!r}") from error

@@ -1,0 +1,100 @@
+"""A run's folder on disk: run.json says what was measured and how, items.jsonl what became of every picture."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mentor
+from mentor.evaluation.answers import Pictures
+from mentor.evaluation.protocol import Item, Record
+
+RUN, ITEMS = "run.json", "items.jsonl"
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """What ``read_run`` finds."""
+
+    folder: Path
+    run: dict[str, Any]
+    items: list[dict[str, Any]]
+    """Lines of items.jsonl: key, groups, numbers, failure, item (digest), picture."""
+
+
+def commit() -> str | None:
+    """The commit of the clone that the package runs from, with ``-dirty`` after changes; None outside of a clone."""
+    home = Path(mentor.__file__).parent
+    if not (home.parent.parent / ".git").exists():
+        return None
+    words = ["git", "-C", str(home), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        told = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
+    except OSError:
+        return None
+    return told.stdout.strip() or None if told.returncode == 0 else None
+
+
+def item_digest(item: Item) -> str:
+    """Changes whenever what is asked or what it is compared with changes."""
+    images = [*item.prompt.images, *item.references, *([item.target] if item.target is not None else [])]
+    parts = [hashlib.sha256(repr(image.size).encode() + image.convert("RGB").tobytes()).hexdigest() for image in images]
+    return hashlib.sha256(json.dumps([item.key, item.prompt.text, item.text, parts]).encode()).hexdigest()[:16]
+
+
+def with_failures(records: Sequence[Record], pictures: Pictures) -> list[Record]:
+    """The records; an item without picture fails for the picture's reason."""
+    return [
+        Record(record.key, record.groups, record.numbers, pictures.failures.get(number, record.failure))
+        for number, record in enumerate(records)
+    ]
+
+
+def write_run(
+    folder: Path, run: Mapping[str, Any], items: Sequence[Item], records: Sequence[Record], pictures: Pictures
+) -> None:
+    """Write both files, each whole or not at all. Raises ``OSError`` when the disk refuses, ``ValueError`` for NaN."""
+    lines = [
+        {
+            "key": record.key,
+            "item": item_digest(item),
+            "groups": dict(record.groups),
+            "numbers": dict(record.numbers),
+            "failure": record.failure,
+            "picture": None if path is None or number in pictures.failures else os.path.relpath(path, folder),
+        }
+        for number, (item, record, path) in enumerate(zip(items, records, pictures.paths, strict=True))
+    ]
+    write_text(folder / ITEMS, "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines))
+    write_text(folder / RUN, json.dumps(run, indent=2, allow_nan=False) + "\n")
+
+
+def read_run(folder: Path) -> SavedRun:
+    """A finished run; ``ValueError`` when the folder holds none, or a damaged one."""
+    try:
+        run = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        items = [json.loads(line) for line in (folder / ITEMS).read_text(encoding="utf-8").splitlines()]
+        known = isinstance(run["benchmark"], str) and isinstance(run["summary"], dict)
+        if not known or not all({"key", "item", "numbers"} <= set(line) for line in items):
+            raise ValueError("keys are missing")
+    except FileNotFoundError as error:
+        raise ValueError(f"{folder}: no finished run of mentor evaluate there ({error.filename} is missing)") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{folder}: {RUN} or {ITEMS} is damaged ({error}); evaluate again") from error
+    return SavedRun(folder, run, items)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

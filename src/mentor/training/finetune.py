@@ -1,0 +1,78 @@
+"""The recipe ``finetune`` for a folder of pictures: what a person names is filled in, the rest is the document's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mentor.checkpoint.hub import HubOptions, locate
+from mentor.checkpoint.layout import read_config
+from mentor.config.load import from_dict, merge, to_dict
+from mentor.config.presets import PRESETS
+from mentor.config.recipes import load_recipe
+from mentor.config.run import TrainConfig
+from mentor.data.corpus import find_pack
+
+RECIPE = "finetune"
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a person says about a fine-tune; None: as the recipe has it."""
+
+    images: Path
+    subject: str
+    model: str = "mini"
+    captions: Path | None = None
+    held_out: int = 0
+    steps: int | None = None
+    rank: int | None = None
+    dora: bool = False
+    seed: int = 0
+
+
+def finetune_recipe(wishes: Wishes) -> TrainConfig:
+    """The filled-in recipe; its corpus source is left out where no corpus is found.
+
+    Raises ValueError for an unknown model, one without a vision tower, and numbers that cannot be.
+    """
+    model = read_config(locate(wishes.model, HubOptions(), only_config=True))
+    if model.vision is None:
+        raise ValueError(f"{wishes.model} reads no pictures; a fine-tune needs a model with a vision tower")
+    values: dict[str, Any] = to_dict(load_recipe(RECIPE))
+    pictures, *others = values["data"]["sources"]
+    if not corpus_found():
+        others = [source for source in others if source["kind"] != "corpus"]
+    options = {"subject": wishes.subject, "held_out": wishes.held_out}
+    if wishes.captions is not None:
+        options["captions"] = str(wishes.captions)
+    filled: dict[str, Any] = {
+        "seed": wishes.seed,
+        "lora": {"dora": wishes.dora},
+        "model": _choice(model),
+        "init": {"bundle": wishes.model},
+        "data": {"folder": str(wishes.images), "sources": [pictures | {"options": options}, *others]},
+    }
+    if wishes.steps is not None:
+        filled["schedule"] = {"steps": wishes.steps}
+    if wishes.rank is not None:
+        # The document's ratio of alpha to rank says how much an adapter weighs, whatever its rank.
+        alpha = values["lora"]["alpha"] * wishes.rank / values["lora"]["rank"]
+        filled["lora"] |= {"rank": wishes.rank, "alpha": alpha}
+    return from_dict(TrainConfig, merge(values, filled))
+
+
+def corpus_found() -> bool:
+    """Whether the package's corpus is at hand."""
+    try:
+        find_pack()
+    except ValueError:
+        return False
+    return True
+
+
+def _choice(model: Any) -> dict[str, Any]:
+    """A model's configuration as a recipe names it: the preset that it is, or all of its values."""
+    preset = next((name for name, known in PRESETS.items() if known == model), None)
+    return {"preset": preset} if preset else {"preset": "mini-64", "overrides": to_dict(model)}

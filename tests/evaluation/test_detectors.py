@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mentor.data.colours import COLOURS as SRGB
+from mentor.evaluation.detectors import (
+    COLOURS,
+    LABELS,
+    ClipColours,
+    Detection,
+    Mask2Former,
+    NearestColours,
+    PrototypeDetector,
+    box_of,
+    cut_out,
+)
+from tests.evaluation.networks import save_mask2former
+
+CLASSES = Path(str(files("mentor"))) / "assets/samples/geneval/classes"
+
+
+def square(box: tuple[int, int, int, int], side: int = 64, label: str = "dog") -> Detection:
+    mask = np.zeros((side, side), dtype=bool)
+    mask[box[1] : box[3], box[0] : box[2]] = True
+    return Detection(label, 1.0, box_of(mask), mask)
+
+
+def test_labels_are_cocos_eighty() -> None:
+    assert len(LABELS) == len(set(LABELS)) == 80
+    assert (LABELS[0], LABELS[16], LABELS[64], LABELS[79]) == ("person", "dog", "computer mouse", "toothbrush")
+
+
+def test_box_and_cut_out_follow_the_mask() -> None:
+    found = square((10, 20, 30, 25))
+    assert found.box == (10, 20, 30, 25)
+    shown = cut_out(Image.new("RGB", (64, 64), "red"), found)
+    assert shown.size == (20, 5) and shown.getpixel((0, 0)) == (255, 0, 0)
+    found.mask[20, 10] = False
+    assert cut_out(Image.new("RGB", (64, 64), "red"), found).getpixel((0, 0)) == (153, 153, 153)
+
+
+def test_mask2former_gives_the_boxes_and_scores_of_its_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plumbing with a tiny random network whose answer is replaced by one known query."""
+    detector = Mask2Former(str(save_mask2former(tmp_path)))
+    picture = Image.new("RGB", (96, 48), "white")
+    assert all(each.mask.shape == (48, 96) for each in detector(picture))
+    true = type(detector.model).forward
+
+    def told(self: torch.nn.Module, **inputs: torch.Tensor) -> object:
+        outputs = true(self, **inputs)
+        outputs.class_queries_logits = torch.full_like(outputs.class_queries_logits, -20.0)
+        outputs.class_queries_logits[:, :, 80] = 20.0
+        outputs.class_queries_logits[0, 0, [16, 80]] = torch.tensor([20.0, -20.0])
+        outputs.masks_queries_logits = torch.full_like(outputs.masks_queries_logits, -20.0)
+        half = outputs.masks_queries_logits.shape[-1] // 2
+        outputs.masks_queries_logits[0, 0, :, half:] = 20.0
+        return outputs
+
+    monkeypatch.setattr(type(detector.model), "forward", told)
+    found = detector(picture)
+    assert [each.label for each in found] == ["dog"]
+    assert found[0].score == pytest.approx(1, abs=5e-3) and found[0].mask.shape == (48, 96)
+    left, top, right, bottom = found[0].box
+    assert (top, right, bottom) == (0, 96, 48) and left == pytest.approx(48, abs=2)
+
+
+def test_a_detector_of_other_classes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="COCO's 80 classes"):
+        Mask2Former(str(save_mask2former(tmp_path, classes=7)))
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        Mask2Former(str(tmp_path / "missing"))
+
+
+class Space:
+    """A text backbone whose space is the colour itself."""
+
+    name, fingerprint = "space", "space"
+
+    def images(self, pictures: Sequence[Image.Image]) -> np.ndarray:
+        return np.array(
+            [[each.resize((1, 1)).getpixel((0, 0)) == (255, 0, 0), 1] for each in pictures], dtype=np.float32
+        )
+
+    def texts(self, texts: Sequence[str]) -> np.ndarray:
+        self.seen = texts
+        return np.array([["red" in each, 0.5] for each in texts], dtype=np.float32)
+
+
+def test_clip_chooses_the_colour_with_the_nearest_phrases() -> None:
+    space = Space()
+    picture = Image.new("RGB", (64, 64), "blue")
+    picture.paste("red", (0, 0, 20, 20))
+    namer = ClipColours(space)
+    assert namer(picture, [square((0, 0, 20, 20))], "dog") == ["red"]
+    assert list(space.seen) == ["a photo of a white dog", "a photo of a white-colored dog", "a photo of a white object"]
+    assert namer(picture, [square((30, 30, 50, 50))], "dog")[0] != "red"
+
+
+def test_the_nearest_colour_stands_in() -> None:
+    for colour in COLOURS:
+        picture = Image.new("RGB", (64, 64), "gray")
+        picture.paste(SRGB[colour], (10, 10, 40, 40))
+        assert NearestColours()(picture, [square((10, 10, 40, 40))], "dog") == [colour]
+
+
+def test_prototypes_find_pasted_objects() -> None:
+    prototypes = {
+        label: [Image.open(CLASSES / f"{label}-0.webp").convert("RGBA")] for label in ("cat", "giraffe", "airplane")
+    }
+    detector = PrototypeDetector(prototypes)
+    assert detector.labels == ("cat", "giraffe", "airplane")
+    picture = Image.new("RGB", (160, 160), (140, 200, 160))
+    for label, corner in (("cat", (8, 50)), ("giraffe", (90, 50))):
+        pasted = Image.open(CLASSES / f"{label}-2.webp").convert("RGBA")
+        picture.paste(pasted, corner, pasted)
+    found = sorted(detector(picture), key=lambda each: each.box[0])
+    assert [each.label for each in found] == ["cat", "giraffe"]
+    assert found[0].mask.shape == (160, 160) and found[0].box[0] == pytest.approx(8, abs=6)
+    assert detector(Image.new("RGB", (64, 64), "red")) == []

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mentor.evaluation.results import item_digest, read_run, write_text
+from mentor.prompt import Prompt
+from tests.evaluation.toy import toy_items
+
+
+def test_a_digest_knows_all_that_is_asked_and_compared() -> None:
+    item = toy_items(1)[0]
+    blue = Image.new("RGB", (16, 16), "blue")
+    others = [
+        replace(item, key="other"),
+        replace(item, prompt=Prompt("The cat in <image>.\na cat", item.prompt.images)),
+        replace(item, prompt=Prompt(item.prompt.text, [blue])),
+        replace(item, references=(blue,)),
+        replace(item, target=blue),
+        replace(item, text="other"),
+    ]
+    digests = {item_digest(each) for each in [item, *others]}
+    assert len(digests) == 1 + len(others)
+    assert item_digest(replace(item, seed=9)) == item_digest(item)
+
+
+def test_a_folder_without_a_finished_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no finished run"):
+        read_run(tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps({"benchmark": "x", "summary": {}}))
+    with pytest.raises(ValueError, match="items.jsonl is missing"):
+        read_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("run", "items"),
+    [
+        ("{", ""),
+        ("[]", ""),
+        ('{"benchmark": "x"}', ""),
+        ('{"benchmark": "x", "summary": 3}', ""),
+        ('{"benchmark": "x", "summary": {}}', "{}"),
+        ('{"benchmark": "x", "summary": {}}', "3"),
+        ('{"benchmark": "x", "summary": {}}', "nonsense"),
+    ],
+)
+def test_a_damaged_run_is_told_in_a_line(tmp_path: Path, run: str, items: str) -> None:
+    (tmp_path / "run.json").write_text(run)
+    (tmp_path / "items.jsonl").write_text(items)
+    with pytest.raises(ValueError, match="is damaged"):
+        read_run(tmp_path)
+
+
+def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_text(path, "new \ud800")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
