@@ -104,7 +104,9 @@ def _notes(a: SavedRun, b: SavedRun, common: Sequence[tuple[str, str]], found: S
     whole = [name for name in shown_columns(a.run) if name not in compared and name in shown_columns(b.run)]
     for name in whole:
         one, two = number(a.run["summary"][name]), number(b.run["summary"][name])
-        notes.append(f"{a.run['columns'][name]}: A {one}, B {two}; not a mean over these items, so without an interval.")
+        notes.append(
+            f"{a.run['columns'][name]}: A {one}, B {two}; not a mean over these items, so without an interval."
+        )
     return notes
 
 
