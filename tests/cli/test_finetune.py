@@ -69,7 +69,7 @@ def test_the_tutorial_runs_from_its_first_command_to_its_last(here: Path, model:
         done.append(words[0])
     assert done.count("finetune") >= 3 and "generate" in done
     sheet = here / "runs" / "mug" / "before-after.png"
-    assert read_metadata(sheet)["after"].keys() == {"own_subject"}
+    assert read_metadata(sheet)["after"].keys() == {"own subject"}
     assert Image.open(sheet).width > 500
     final = load_bundle(here / "runs" / "mug" / "final").mentor.state_dict()
     start = load_bundle(model).mentor.state_dict()
@@ -94,7 +94,7 @@ def test_begun_runs_go_on_and_strange_folders_are_refused(here: Path, model: Pat
         assert part in told.out
     first = _finetune(run, model, "--held-out", 1)
     assert first.status == 0 and "4 pictures, 3 to train with" in first.out
-    assert re.search(r"own_subject: \d\.\d\d -> \d\.\d\d", first.out)
+    assert re.search(r"own subject: \d\.\d\d -> \d\.\d\d", first.out)
     sheet = (here / "out" / "before-after.png").read_bytes()
     (here / "out" / "before-after.png").unlink()
     again = _finetune(run, model, "--held-out", 1)
@@ -118,7 +118,7 @@ def test_the_corpus_keeps_what_was_known(
     outcome = _finetune(run, model)
     assert outcome.status == 0, outcome.err
     assert "50% of the samples are the corpus's tasks" in outcome.out
-    assert {"own_subject", "subject", "multi"} <= read_metadata(here / "out" / "before-after.png")["before"].keys()
+    assert read_metadata(here / "out" / "before-after.png")["before"].keys() == {"own subject", "corpus"}
 
 
 @pytest.mark.parametrize("kept", [1, 2])

@@ -41,9 +41,9 @@ def test_ssim_limits_and_order() -> None:
     given, wanted = noisy()
     assert ssim(wanted, wanted) == pytest.approx(1.0)
     assert ssim(given, wanted) > ssim(-wanted, wanted)
-    # Constant pictures a and b have only the luminance term: (2ab + c) / (a^2 + b^2 + c), c = (0.01 * 2)^2.
+    # Constant pictures a and b, in [0, 1], have only the luminance term: (2ab + c) / (a^2 + b^2 + c), c = 0.01^2.
     a, b = torch.full((1, 3, 32, 32), 0.2), torch.full((1, 3, 32, 32), 0.6)
-    assert ssim(a, b) == pytest.approx((2 * 0.12 + 4e-4) / (0.04 + 0.36 + 4e-4), abs=1e-4)
+    assert ssim(2 * a - 1, 2 * b - 1) == pytest.approx((2 * 0.12 + 1e-4) / (0.04 + 0.36 + 1e-4), abs=1e-4)
 
 
 def test_scores_of_a_tokenizer_are_recomputed_by_hand(tiny_corpus: Corpus) -> None:

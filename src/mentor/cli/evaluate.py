@@ -91,7 +91,10 @@ def _score(
 
     tools = _tools(args, source, progress)
     if args.pictures is not None:
-        pictures, author = find_pictures(args.pictures, items), Author(str(args.pictures))
+        pictures, author = (
+            find_pictures(args.pictures, items),
+            Author(args.pictures.resolve().name, settings={"folder": str(args.pictures)}),
+        )
     else:
         painter_of, author = _painters(args)
         store = AnswerStore(args.out, args.batch_size, processes)

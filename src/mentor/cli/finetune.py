@@ -114,7 +114,7 @@ def _told(config: TrainConfig, images: Path) -> list[str]:
     elif kept < 3:
         lines.append("fewer than 3 pictures: expect copies; 3 to 30 are better")
     if not held_out:
-        lines.append("none held out: own_subject is measured on the pictures trained on (--held-out N keeps N apart)")
+        lines.append("none held out: the own subject is measured on the pictures trained on (--held-out N keeps N apart)")
     share = sum(one.weight for one in prior) / sum(one.weight for one in config.data.sources)
     lines.append(
         f"{share:.0%} of the samples are the corpus's tasks, so that they are not forgotten"
@@ -125,16 +125,13 @@ def _told(config: TrainConfig, images: Path) -> list[str]:
 
 
 def _losses(objective: Objective, device: str) -> dict[str, float]:
-    """Held-out losses on what the prompts ask for, by task, under the right condition."""
-    import torch
-
     from mentor.training.distributed import join
+    from mentor.training.finetune import object_losses
+    from mentor.training.objective import MentorObjective
 
+    assert isinstance(objective, MentorObjective)
     objective.module.to(join(device).device).eval()
-    with torch.no_grad():
-        metrics = objective.evaluate()
-    parts = {name.split("/")[1]: value for name, value in metrics.items() if name.count("/") == 2 and "right" in name}
-    return {task: round(value, 4) for task, value in parts.items()}
+    return {name: round(value, 4) for name, value in object_losses(objective).items()}
 
 
 def _sheet(config: TrainConfig, final: Path, examples: list[Example], device: str) -> Image.Image:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,7 @@ def write_page(
         _table(headline(run), ours=True),
         _plots(run),
         *(f"<h2>By {escape(kind.replace('_', ' '))}</h2>{_table(table)}" for kind, table in group_tables(run).items()),
-        _grid(items, records, pictures),
+        _grid(items, records, pictures, shown_columns(run)),
         "<h2>How it was measured</h2><ul>",
         *(f"<li>{escape(line)}</li>" for line in [*run["notes"], *provenance_lines(run)]),
         "</ul>",
@@ -150,22 +150,23 @@ def _bars(run: Mapping[str, Any], name: str, heading: str) -> str:
     return bars(heading, [*others, own]) if others else ""
 
 
-def _grid(items: Sequence[Item], records: Sequence[Record], pictures: Pictures) -> str:
+def _grid(items: Sequence[Item], records: Sequence[Record], pictures: Pictures, columns: Collection[str]) -> str:
     count = min(SHOWN, len(items))
     numbers = [place * len(items) // count for place in range(count)]
-    cards = [_card(items[at], records[at], pictures[at]) for at in numbers]
+    cards = [_card(items[at], records[at], pictures[at], columns) for at in numbers]
     told = "all of them" if count == len(items) else f"{count} of {len(items)} at equal distances, none picked"
     return f'<h2>Pictures</h2><p class="faint">{told}</p><div class="grid">{"".join(cards)}</div>'
 
 
-def _card(item: Item, record: Record, picture: Image.Image | None) -> str:
+def _card(item: Item, record: Record, picture: Image.Image | None, columns: Collection[str]) -> str:
     shown = [("reference", image) for image in (item.references or tuple(item.prompt.images))[:REFERENCES]]
     shown += [("answer", picture)] if picture is not None else []
     shown += [("truth", item.target)] if item.target is not None else []
     figures = "".join(
         f"<figure>{_image(image, label)}<figcaption>{label}</figcaption></figure>" for label, image in shown
     )
-    told = ", ".join(f"{name} {number(value)}" for name, value in list(record.numbers.items())[:8])
+    numbers = {name: value for name, value in record.numbers.items() if name in columns} or record.numbers
+    told = ", ".join(f"{name} {number(value)}" for name, value in numbers.items())
     lines = [escape(item.text or item.prompt.text), f'<span class="faint">{escape(record.failure or told)}</span>']
     return f'<div class="item">{figures}<p>{"<br>".join(lines)}</p></div>'
 

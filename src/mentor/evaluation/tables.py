@@ -80,7 +80,8 @@ def group_tables(run: Mapping[str, Any]) -> dict[str, list[list[str]]]:
         names = [name for name in dict.fromkeys(name for each in groups.values() for name in each) if name != "items"]
         header = [kind.replace("_", " "), "items", *(run["columns"].get(name, name) for name in names)]
         rows = [
-            [group, str(each["items"]), *(number(each.get(name)) for name in names)] for group, each in groups.items()
+            [group.replace("_", " "), str(each["items"]), *(number(each.get(name)) for name in names)]
+            for group, each in groups.items()
         ]
         tables[kind] = [header, *rows]
     return tables

@@ -76,13 +76,16 @@ def psnr(given: Tensor, wanted: Tensor) -> NDArray[np.float64]:
 
 
 def ssim(given: Tensor, wanted: Tensor) -> float:
-    """Mean structural similarity (Wang et al. 2004: Gaussian window, sigma 1.5) of pictures [B, 3, R, R] in [-1, 1]."""
+    """Mean structural similarity (Wang et al. 2004: Gaussian window, sigma 1.5) of pictures [B, 3, R, R] in [-1, 1].
+
+    Computed on [0, 1]: the measure compares brightnesses, so it matters that black is 0.
+    """
     from skimage.metrics import structural_similarity
 
-    pairs = zip(given.cpu().numpy(), wanted.cpu().numpy(), strict=True)
+    pairs = zip(*(((pictures + 1) / 2).cpu().numpy() for pictures in (given, wanted)), strict=True)
     scores = [
         structural_similarity(
-            one, two, channel_axis=0, data_range=2.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+            one, two, channel_axis=0, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
         )
         for one, two in pairs
     ]

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from mentor.checkpoint.hub import HubOptions, locate
 from mentor.checkpoint.layout import read_config
 from mentor.config.load import from_dict, merge, to_dict
@@ -13,6 +16,9 @@ from mentor.config.presets import PRESETS
 from mentor.config.recipes import load_recipe
 from mentor.config.run import TrainConfig
 from mentor.data.corpus import find_pack
+from mentor.data.finetune_source import TASK
+from mentor.training.feed import collate
+from mentor.training.objective import MentorObjective
 
 RECIPE = "finetune"
 
@@ -76,3 +82,17 @@ def _choice(model: Any) -> dict[str, Any]:
     """A model's configuration as a recipe names it: the preset that it is, or all of its values."""
     preset = next((name for name, known in PRESETS.items() if known == model), None)
     return {"preset": preset} if preset else {"preset": "mini-64", "overrides": to_dict(model)}
+
+
+@torch.no_grad()
+def object_losses(objective: MentorObjective) -> dict[str, float]:
+    """Held-out cross-entropy (nats a token) on what the prompts ask for: of the own subject, and of the corpus's tasks."""
+    found: dict[str, list[Tensor]] = {}
+    device, rows = objective.module.null_condition.device, objective.rows
+    for start in range(0, len(rows), objective.batch_size):
+        batch = collate(rows[start : start + objective.batch_size], objective.processor)
+        batch = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
+        losses = objective.token_losses(batch)
+        for task, row, mask in zip(batch["tasks"], losses, batch["object_mask"], strict=True):
+            found.setdefault("own subject" if task == TASK else "corpus", []).append(row[mask])
+    return {name: float(torch.cat(parts).mean()) for name, parts in sorted(found.items(), reverse=True)}
