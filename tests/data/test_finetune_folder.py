@@ -47,7 +47,11 @@ def test_a_turned_photo_is_upright(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"no picture", "bad.png: not a picture"), (b"", "bad.png: not a picture"), ("cut", "bad.png: the picture is damaged")],
+    [
+        (b"no picture", "bad.png: not a picture"),
+        (b"", "bad.png: not a picture"),
+        ("cut", "bad.png: the picture is damaged"),
+    ],
 )
 def test_one_unreadable_picture_is_named(tmp_path: Path, content: bytes | str, message: str) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)

@@ -95,6 +95,13 @@ def test_the_terminal_shows_ours_beside_the_papers_model(written: tuple[dict[str
     assert table[3] == ["CP x PF", "0.100", "0.470"]
 
 
+def test_rows_of_one_name_are_told_apart_by_their_groups() -> None:
+    row = {"label": "MENTOR", "numbers": {"cp": 0.1}, "source": "paper", "spread": {}}
+    published = [{**row, "group": group} for group in ("COCO", "JourneyDB")] + [{**row, "label": "X", "group": "COCO"}]
+    run = {"name": "m", "columns": {"cp": "CP"}, "summary": {"cp": 0.2}, "published": published}
+    assert [cells[0] for cells in headline(run)[1:]] == ["MENTOR (COCO)", "MENTOR (JourneyDB)", "X", "ours: m"]
+
+
 def test_stand_ins_are_told() -> None:
     assert stand_ins({"backbones": {"clip": "Stand-in: pooled pixels", "dino": "real"}}) == (
         "Stand-ins measured this (clip): compare with nothing published."

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
+from mentor.cli.main import main
 from mentor.evaluation.protocol import Item
 from mentor.evaluation.rival_settings import RivalSettings, find_rival, shipped_rivals
 from mentor.prompt import Prompt
@@ -131,3 +133,12 @@ def test_a_pipeline_that_is_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
         Rival(find_rival(f"diffusers:{tmp_path}"))
     with pytest.raises(ValueError, match="rival nobody/nothing"):
         Rival(find_rival("diffusers:nobody/nothing"))
+
+
+def test_a_rival_goes_through_the_whole_command(folder: Path, tmp_path: Path) -> None:
+    words = ["evaluate", "dreambench", "--sample", "-n", "2", "--rival", f"diffusers:{folder / 'sd'}"]
+    changed = ["--rival-set", "steps=1", "--rival-set", "size=16"]
+    assert main([*words, *changed, "--out", str(tmp_path / "out")]) == 0
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert run["settings"]["steps"] == 1 and run["settings"]["library"].startswith("diffusers ")
+    assert len(run["fingerprint"]) == 64 and len(list((tmp_path / "out" / "images").iterdir())) == 2

@@ -144,3 +144,20 @@ def test_data_is_found_or_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ValueError, match="the hub did not give the data set 'nobody/nothing'"):
         find_source(toy, "hub:nobody/nothing")
+
+
+def test_the_hub_gives_data_sets_at_a_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, dict[str, str | None]]] = []
+
+    def download(name: str, **options: str | None) -> str:
+        asked.append((name, options))
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    benchmark = find_benchmark("dreambench_plus")
+    assert find_source(benchmark, "hub").folder == tmp_path
+    find_source(benchmark, "hub:someone/else@abc")
+    assert asked == [
+        ("yuangpeng/dreambench_plus", {"repo_type": "dataset", "revision": None}),
+        ("someone/else", {"repo_type": "dataset", "revision": "abc"}),
+    ]

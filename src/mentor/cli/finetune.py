@@ -80,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
     from mentor.training.run_folder import open_run
     from mentor.training.trainer import Trainer
 
+    if args.overwrite and (args.out / "recipe.json").exists():
+        (args.out / SHEET).unlink(missing_ok=True)  # the trainer knows nothing of it
     open_run(args.out, config, overwrite=args.overwrite)  # before the slow part
     objective, feed = build(config)
     before = _losses(objective, args.device)
@@ -114,7 +116,9 @@ def _told(config: TrainConfig, images: Path) -> list[str]:
     elif kept < 3:
         lines.append("fewer than 3 pictures: expect copies; 3 to 30 are better")
     if not held_out:
-        lines.append("none held out: the own subject is measured on the pictures trained on (--held-out N keeps N apart)")
+        lines.append(
+            "none held out: the own subject is measured on the pictures trained on (--held-out N keeps N apart)"
+        )
     share = sum(one.weight for one in prior) / sum(one.weight for one in config.data.sources)
     lines.append(
         f"{share:.0%} of the samples are the corpus's tasks, so that they are not forgotten"

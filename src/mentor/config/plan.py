@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from mentor.config.run import TrainConfig
-from mentor.config.sources import CorpusOptions, LlavaOptions, Options, PairsOptions, PicturesOptions, ReleasedOptions, SourceConfig
+from mentor.config.sources import (
+    CorpusOptions,
+    LlavaOptions,
+    Options,
+    PairsOptions,
+    PicturesOptions,
+    ReleasedOptions,
+    SourceConfig,
+)
 
 
 def planned_samples(config: TrainConfig) -> dict[str, int]:

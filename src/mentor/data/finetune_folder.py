@@ -36,13 +36,17 @@ def picture_files(folder: str | Path) -> tuple[list[Path], list[Path]]:
     """The pictures in a folder by their names, and the other files that it shows. ValueError if there is no picture."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise ValueError(f"{folder}: {'is a file' if folder.exists() else 'there is no such folder'}; expected a folder")
+        raise ValueError(
+            f"{folder}: {'is a file' if folder.exists() else 'there is no such folder'}; expected a folder"
+        )
     shown = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     pictures = [path for path in shown if path.suffix.lower() in SUFFIXES]
     if not pictures:
         raise ValueError(f"{folder} holds no picture; expected files whose names end in {', '.join(SUFFIXES)}")
     if len(pictures) > MOST:
-        raise ValueError(f"{folder} holds {len(pictures)} pictures, more than {MOST}; list them as pairs (docs/data.md)")
+        raise ValueError(
+            f"{folder} holds {len(pictures)} pictures, more than {MOST}; list them as pairs (docs/data.md)"
+        )
     return pictures, [path for path in shown if path.suffix.lower() not in SUFFIXES]
 
 
@@ -64,7 +68,7 @@ def read_pictures(folder: str | Path, captions: str | Path | None = None, *, lon
 
 
 def read_captions(path: str | Path, names: set[str]) -> dict[str, str]:
-    """A text file with a line ``NAME: caption`` for a picture; ValueError names the line that is none, or an unknown picture."""
+    """A text file with a line ``NAME: caption`` for a picture; ValueError names the line that is wrong."""
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -30,7 +30,7 @@ def headline(run: Mapping[str, Any]) -> list[list[str]]:
         if any(name in row["numbers"] for name in columns):
             cells = [number(row["numbers"].get(name)) + _spread(row["spread"].get(name)) for name in columns]
             origin = dict.fromkeys(part for part in (row["source"], row["group"]) if part)
-            table.append([row["label"], *cells, "; ".join(origin)])
+            table.append([row_label(row, run), *cells, "; ".join(origin)])
     return [*table, own_row(run, columns)]
 
 

@@ -19,29 +19,10 @@ typedef struct {
     long heads, width, capacity, start;
 } step;
 
-#if defined(__clang__)
-#define PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define PICK(a, b, ...) __builtin_shuffle(a, b, (ints){__VA_ARGS__})
-#endif
-#if defined(__AVX512F__)
-#define EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
-#define ODD 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
-#elif defined(__AVX__)
-#define EVEN 0, 2, 4, 6, 8, 10, 12, 14
-#define ODD 1, 3, 5, 7, 9, 11, 13, 15
-#else
-#define EVEN 0, 2, 4, 6
-#define ODD 1, 3, 5, 7
-#endif
-
 // The sum of each of LANES vectors, by adding neighbours again and again.
 INLINE floats sum_each(floats *vectors) {
     UNROLL for (int count = LANES / 2; count; count /= 2)
-        UNROLL for (int i = 0; i < count; i++) {
-            floats a = vectors[2 * i], b = vectors[2 * i + 1];
-            vectors[i] = PICK(a, b, EVEN) + PICK(a, b, ODD);
-        }
+        UNROLL for (int i = 0; i < count; i++) vectors[i] = add_neighbours(vectors[2 * i], vectors[2 * i + 1]);
     return vectors[0];
 }
 

@@ -6,19 +6,22 @@ INLINE void add(const void *a, const void *b, void *y, long count, int bf16) {
     for (long i = 0; i < count; i++) put(y, i, get(a, i, bf16) + get(b, i, bf16), bf16);
 }
 
-// gate = silu(gate) * up. The exponent is taken of -|gate|, which cannot overflow.
-INLINE void open_gate(void *gate, const void *up, long count, int bf16) {
-    for (long i = 0; i < count; i += LANES) {
-        long lanes = count - i < LANES ? count - i : LANES;
-        floats g = splat(0), u = splat(0);
-        for (long lane = 0; lane < lanes; lane++) {
-            g[lane] = get(gate, i + lane, bf16);
-            u[lane] = get(up, i + lane, bf16);
-        }
-        floats e = exponential(choose(g < 0.0f, g, -g));
-        floats y = g * choose(g < 0.0f, e, splat(1)) / (1.0f + e) * u;
-        for (long lane = 0; lane < lanes; lane++) put(gate, i + lane, y[lane], bf16);
+// gate = silu(gate) * up for `count` numbers, at most LANES. The exponent is taken of -|gate|, which cannot overflow.
+INLINE void open_lanes(void *gate, const void *up, long i, long count, int bf16) {
+    float opening[LANES] = {0}, through[LANES] = {0};
+    for (long lane = 0; lane < count; lane++) {
+        opening[lane] = get(gate, i + lane, bf16);
+        through[lane] = get(up, i + lane, bf16);
     }
+    floats g = *(floats *)opening, e = exponential(choose(g < 0.0f, g, -g));
+    *(floats *)opening = g * choose(g < 0.0f, e, splat(1)) / (1.0f + e) * *(floats *)through;
+    for (long lane = 0; lane < count; lane++) put(gate, i + lane, opening[lane], bf16);
+}
+
+INLINE void open_gate(void *gate, const void *up, long count, int bf16) {
+    long i = 0;
+    for (; i + LANES <= count; i += LANES) open_lanes(gate, up, i, LANES, bf16);
+    if (i < count) open_lanes(gate, up, i, count - i, bf16);
 }
 
 static void add_numbers(const void *a, const void *b, void *y, long count, int bf16) {

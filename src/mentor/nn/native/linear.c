@@ -15,9 +15,10 @@
 
 enum {
     MAX_ROWS = 16,
-    AHEAD = 4096,  // bytes: asking for memory so early gives 70 GB/s where the processor's own guesses give 55
-    CHUNK = 65536, // bytes
-    PAIRS = 2, // 2 * PAIRS * TILE sums are under way at once: as many as stay in registers
+    AHEAD = 8192,  // bytes: asking for memory so early gives 70 GB/s where the processor's own guesses give 55
+    CHUNK = 32768, // bytes
+    // CHAINS * TILE sums are under way at once: enough for none to wait for the one before, and all in registers.
+    CHAINS = 4,
 #if defined(__AVX__) && !defined(__AVX512F__)
     TILE = 2,
 #else
@@ -27,26 +28,23 @@ enum {
 
 // sums[m] = sum_i w[i] * x[m, i] for `rows` rows, at most TILE; x float32, in the order of `place`.
 INLINE void dot_wide(const void *w, const float *x, long width, int rows, int bf16, float *sums) {
-    floats lanes[PAIRS][2][TILE];
-    for (int pair = 0; pair < PAIRS; pair++)
-        for (int m = 0; m < rows; m++) lanes[pair][0][m] = lanes[pair][1][m] = splat(0);
+    floats lanes[CHAINS][TILE];
+    UNROLL for (int chain = 0; chain < CHAINS; chain++)
+        UNROLL for (int m = 0; m < rows; m++) lanes[chain][m] = splat(0);
     long i = 0;
-    for (; i + PAIR * PAIRS <= width; i += PAIR * PAIRS)
-        UNROLL for (int pair = 0; pair < PAIRS; pair++) {
-            long k = i + PAIR * pair;
+    for (; i + LANES * CHAINS <= width; i += LANES * CHAINS)
+        UNROLL for (int chain = 0; chain < CHAINS; chain += 2) {
+            long k = i + LANES * chain;
             floats a, b;
             for (int line = 0; line < PAIR * (bf16 ? 2 : 4); line += 64) __builtin_prefetch(at(w, k, bf16) + AHEAD + line);
             get_pair(w, k, bf16, &a, &b);
             UNROLL for (int m = 0; m < rows; m++) {
-                lanes[pair][0][m] += a * *(const floats *)(x + m * width + k);
-                lanes[pair][1][m] += b * *(const floats *)(x + m * width + k + LANES);
+                lanes[chain][m] += a * *(const floats *)(x + m * width + k);
+                lanes[chain + 1][m] += b * *(const floats *)(x + m * width + k + LANES);
             }
         }
-    for (int m = 0; m < rows; m++) {
-        floats sum = splat(0);
-        for (int pair = 0; pair < PAIRS; pair++) sum += lanes[pair][0][m] + lanes[pair][1][m];
-        sums[m] = sum_lanes(sum);
-    }
+    UNROLL for (int m = 0; m < rows; m++)
+        sums[m] = sum_lanes((lanes[0][m] + lanes[1][m]) + (lanes[2][m] + lanes[3][m]));
     for (; i < width; i++)
         for (int m = 0; m < rows; m++) sums[m] += get(w, i, bf16) * x[m * width + place(i, width, bf16)];
 }
@@ -54,18 +52,25 @@ INLINE void dot_wide(const void *w, const float *x, long width, int rows, int bf
 #if BF16_DOT
 // The same for bfloat16 x, in its own order.
 INLINE void dot_bf16(const uint16_t *w, const uint16_t *x, long width, int rows, float *sums) {
-    __m512 lanes[2][TILE];
-    for (int m = 0; m < rows; m++) lanes[0][m] = lanes[1][m] = _mm512_setzero_ps();
+    __m512 lanes[CHAINS][TILE];
+    UNROLL for (int chain = 0; chain < CHAINS; chain++)
+        UNROLL for (int m = 0; m < rows; m++) lanes[chain][m] = _mm512_setzero_ps();
     long i = 0;
-    for (; i + 2 * PAIR <= width; i += 2 * PAIR)
-        UNROLL for (int pair = 0; pair < 2; pair++) {
-            long k = i + PAIR * pair;
+    for (; i + PAIR * CHAINS <= width; i += PAIR * CHAINS)
+        UNROLL for (int chain = 0; chain < CHAINS; chain++) {
+            long k = i + PAIR * chain;
             __builtin_prefetch((const char *)(w + k) + AHEAD);
             __m512bh weights = (__m512bh)_mm512_loadu_si512(w + k);
             UNROLL for (int m = 0; m < rows; m++)
-                lanes[pair][m] = _mm512_dpbf16_ps(lanes[pair][m], weights, (__m512bh)_mm512_loadu_si512(x + m * width + k));
+                lanes[chain][m] = _mm512_dpbf16_ps(lanes[chain][m], weights, (__m512bh)_mm512_loadu_si512(x + m * width + k));
         }
-    for (int m = 0; m < rows; m++) sums[m] = sum_lanes((floats)(lanes[0][m] + lanes[1][m]));
+    for (; i + PAIR <= width; i += PAIR) {
+        __m512bh weights = (__m512bh)_mm512_loadu_si512(w + i);
+        UNROLL for (int m = 0; m < rows; m++)
+            lanes[0][m] = _mm512_dpbf16_ps(lanes[0][m], weights, (__m512bh)_mm512_loadu_si512(x + m * width + i));
+    }
+    UNROLL for (int m = 0; m < rows; m++)
+        sums[m] = sum_lanes((floats)((lanes[0][m] + lanes[1][m]) + (lanes[2][m] + lanes[3][m])));
     for (; i < width; i++)
         for (int m = 0; m < rows; m++) sums[m] += widen(w[i]) * widen(x[m * width + i]);
 }

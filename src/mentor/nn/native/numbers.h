@@ -69,12 +69,28 @@ INLINE floats splat(float number) { return (floats){0} + number; }
 
 INLINE floats choose(ints mask, floats yes, floats no) { return (floats)(((ints)yes & mask) | ((ints)no & ~mask)); }
 
+// PICK(a, b, EVEN): every second number of a and b, in order.
+#if defined(__clang__)
+#define PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define PICK(a, b, ...) __builtin_shuffle(a, b, (ints){__VA_ARGS__})
+#endif
+#if defined(__AVX512F__)
+#define EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#define ODD 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
+#elif defined(__AVX__)
+#define EVEN 0, 2, 4, 6, 8, 10, 12, 14
+#define ODD 1, 3, 5, 7, 9, 11, 13, 15
+#else
+#define EVEN 0, 2, 4, 6
+#define ODD 1, 3, 5, 7
+#endif
+
+INLINE floats add_neighbours(floats a, floats b) { return PICK(a, b, EVEN) + PICK(a, b, ODD); }
+
 INLINE float sum_lanes(floats vector) {
-    float lanes[LANES];
-    memcpy(lanes, &vector, sizeof lanes);
-    for (int half = LANES / 2; half; half /= 2)
-        for (int i = 0; i < half; i++) lanes[i] += lanes[i + half];
-    return lanes[0];
+    UNROLL for (int count = LANES; count > 1; count /= 2) vector = add_neighbours(vector, vector);
+    return vector[0];
 }
 
 // e^x for x <= 0, to about 2e-7; 0 below -87. 2^n times a polynomial in the rest, |rest| <= ln(2) / 2.

@@ -12,7 +12,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-enum { MAX_THREADS = 64, SPINS = 5000 }; // 0.1 to 0.5 ms: longer than Python takes from one operation to the next
+enum { MAX_THREADS = 64, SPINS = 50000 }; // about 1 ms: longer than Python and PyTorch take from one job to the next
 
 typedef struct {
     _Alignas(64) _Atomic uint64_t value;
