@@ -41,10 +41,10 @@ def image_queries(text: str) -> list[str]:
     follows the first article. A prompt that is nothing but "The image is <image>" or "<image>" and a caption asks for the
     ``WHOLE_IMAGE``, any other image is an ``ANY_IMAGE``.
     """
-    befores = text.split(IMAGE_PLACEHOLDER)[:-1]
-    if len(befores) == 1 and befores[0].strip().lower() in ("", "the image is"):
+    preceding = text.split(IMAGE_PLACEHOLDER)[:-1]
+    if len(preceding) == 1 and preceding[0].strip().lower() in ("", "the image is"):
         return [WHOLE_IMAGE]
-    return [_label(before.rpartition("\n")[2].split()) or ANY_IMAGE for before in befores]
+    return [_label(before.rpartition("\n")[2].split()) or ANY_IMAGE for before in preceding]
 
 
 def _label(words: Sequence[str]) -> str:
