@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mentor.config.model import DecoderConfig
 from mentor.nn.attention import CausalSelfAttention, KVCache, LayerCache
-from mentor.nn.block_step import block_step
+from mentor.nn.blocks_step import blocks_step
 from mentor.nn.layers import RMSNorm, SwiGLU
 from mentor.nn.masks import attention_bias, causal_prefix_mask
 from mentor.nn.packed import Segments
@@ -43,11 +43,6 @@ class DecoderBlock(nn.Module):
         cache: LayerCache | None = None,
         start: int | Tensor = 0,
     ) -> Tensor:
-        if cache is not None and isinstance(start, int) and not (isinstance(bias, Segments) or self.training):
-            norms, parts = (self.attention_norm, self.ffn_norm), (self.attention, self.feed_forward)
-            stepped = block_step(*norms, *parts, x, rotation, bias, cache, start)
-            if stepped is not None:
-                return stepped
         x = x + self._drop(self.attention(self.attention_norm(x), rotation, bias, cache, start), self.residual_dropout)
         return x + self._drop(self.feed_forward(self.ffn_norm(x)), self.mlp_dropout)
 
@@ -162,6 +157,10 @@ class Decoder(nn.Module):
                 visible = F.pad(prefix_mask, (0, index + 1), value=True)
                 bias = attention_bias(visible[:, None, None], x.dtype)
             rotation = self.rotation[index : index + 1]
+            assert isinstance(start, int), start
+            stepped = None if self.training else blocks_step(self.layers, x, rotation, bias, cache, start)
+            if stepped is not None:
+                return self._head(stepped[:, -1])
         for layer, layer_cache in zip(self.layers, cache.layers, strict=True):
             x = layer(x, rotation, bias, layer_cache, start)
         return self._head(x[:, -1])

@@ -6,7 +6,7 @@
 enum {
     MAX_WIDTH = 256, // of a head
     BLOCK = 128,     // positions between two looks at the largest logit
-    AHEAD = 2048,    // bytes
+    AHEAD = 32,      // positions to ask for before they are needed
     COLUMNS = 4,     // vectors of a value row that are summed in registers
 };
 
@@ -34,8 +34,10 @@ INLINE void rotate(const void *from, const float *rotation, float *to, long widt
     }
 }
 
-INLINE void fetch(const char *row, long numbers, int bf16) {
-    for (long line = 0; line < numbers * (bf16 ? 2 : 4); line += 64) __builtin_prefetch(row + AHEAD + line);
+// Asks for LANES rows of keys or values, AHEAD positions after `position`; after the last one comes the next head's first.
+INLINE void fetch(const char *rows, long position, long length, long capacity, long width, int bf16) {
+    long from = position + AHEAD < length ? position + AHEAD : position + AHEAD - length + capacity;
+    for (long i = 0; i < LANES * width; i += 64 / (bf16 ? 2 : 4)) __builtin_prefetch(at(rows, from * width + i, bf16));
 }
 
 // logits[t] = query . keys[t] + bias[t] for `count` positions, up to LANES of them.
@@ -43,7 +45,6 @@ INLINE floats compare(const char *keys, const float *query, const char *bias, lo
     floats products[LANES];
     for (long t = 0; t < LANES; t++) {
         const char *row = at(keys, (t < count ? t : count - 1) * width, bf16);
-        fetch(row, width, bf16);
         products[t] = splat(0);
         for (long i = 0; i < width; i += PAIR) {
             floats a, b;
@@ -58,21 +59,17 @@ INLINE floats compare(const char *keys, const float *query, const char *bias, lo
     return logits;
 }
 
-// sums += weights[t] * values[t], for `vectors` vectors of each row from its number `column` on.
-INLINE void gather(const char *values, long column, long width, const float *weights, long count, int vectors, int bf16,
-                   floats *sums) {
+// sums += weights[t] * values[t], for `vectors` vectors of each row.
+INLINE void gather(const char *values, long width, const float *weights, long count, int vectors, int bf16, floats *sums) {
     floats held[COLUMNS];
     for (int i = 0; i < vectors; i++) held[i] = sums[i];
-    for (long t = 0; t < count; t++) {
-        const char *row = at(values, t * width + column, bf16);
-        fetch(row, vectors * LANES, bf16);
+    for (long t = 0; t < count; t++)
         UNROLL for (int i = 0; i < vectors; i += 2) {
             floats a, b;
-            get_pair(row, LANES * i, bf16, &a, &b);
+            get_pair(values, t * width + LANES * i, bf16, &a, &b);
             held[i] += a * weights[t];
             held[i + 1] += b * weights[t];
         }
-    }
     for (int i = 0; i < vectors; i++) sums[i] = held[i];
 }
 
@@ -100,6 +97,7 @@ INLINE void attend(const step *job, long task, const long width, int bf16) {
         float weights[BLOCK];
         floats tops = splat(largest);
         for (long t = 0; t < count; t += LANES) {
+            fetch(keys, first + t, length, job->capacity, width, bf16);
             const char *bias = job->bias ? at(job->bias, batch * length + first + t, bf16) : 0;
             floats logits = compare(at(keys, (first + t) * width, bf16), query, bias, count - t, width, bf16);
             tops = choose(logits > tops, logits, tops);
@@ -119,15 +117,18 @@ INLINE void attend(const step *job, long task, const long width, int bf16) {
         }
         total = total * shrink + sum_lanes(added);
         for (long i = 0; i < width / LANES; i++) sums[i] *= shrink;
-        const char *block = at(values, first * width, bf16);
-        long column = 0;
-        for (; column + COLUMNS * LANES <= width; column += COLUMNS * LANES)
-            gather(block, column, width, weights, count, COLUMNS, bf16, sums + column / LANES);
-        for (; column < width; column += PAIR)
-            gather(block, column, width, weights, count, 2, bf16, sums + column / LANES);
+        for (long t = 0; t < count; t += LANES) {
+            fetch(values, first + t, length, job->capacity, width, bf16);
+            long rows = count - t < LANES ? count - t : LANES, i = 0;
+            const char *block = at(values, (first + t) * width, bf16);
+            for (; i + COLUMNS <= width / LANES; i += COLUMNS)
+                gather(at(block, i * LANES, bf16), width, weights + t, rows, COLUMNS, bf16, sums + i);
+            for (; i < width / LANES; i += 2)
+                gather(at(block, i * LANES, bf16), width, weights + t, rows, 2, bf16, sums + i);
+        }
     }
-    for (long i = 0; i < width; i++)
-        put(job->y, task * width + i, ((float *)sums)[place(i, width, bf16)] / total, bf16);
+    for (long i = 0; i < width / LANES; i++) sums[i] /= total;
+    for (long i = 0; i < width; i++) put(job->y, task * width + i, ((float *)sums)[place(i, width, bf16)], bf16);
 }
 
 // The usual width as a constant, so that its loops are unrolled.

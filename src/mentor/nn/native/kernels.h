@@ -14,12 +14,17 @@ void mentor_rms_norm(const void *x, const void *weight, void *y, long rows, long
 void mentor_attend(const void *qkv, const float *rotation, void *keys, void *values, const void *bias, void *y, long batch,
                    long heads, long width, long capacity, long start, int bf16, int threads);
 
-// A whole block: attention and gated feed-forward network, each after a norm and added to the stream.
+// The weights of a block, and its part of the cache.
+typedef struct {
+    const void *attention_norm, *wqkv, *wo, *ffn_norm, *w1, *w3, *w2;
+    void *keys, *values;
+} mentor_block;
+
+// All blocks for one new position: attention and gated feed-forward network, each after a norm and added to the stream.
 // x, y: [rows, heads * head_width]; scratch: rows * (5 * heads * head_width + 2 * hidden) numbers.
-void mentor_block(const void *x, const void *attention_norm, const void *wqkv, const void *wo, const void *ffn_norm,
-                  const void *w1, const void *w3, const void *w2, const float *rotation, void *keys, void *values,
-                  const void *bias, void *y, void *scratch, long rows, long heads, long head_width, long hidden,
-                  long capacity, long start, float epsilon, int bf16, int threads);
+void mentor_step(const mentor_block *blocks, long count, const void *x, const float *rotation, const void *bias, void *y,
+                 void *scratch, long rows, long heads, long head_width, long hidden, long capacity, long start,
+                 float epsilon, int bf16, int threads);
 
 // Reads `count` pieces of memory: sums[i] is the sum of the 32-bit words of piece i, less up to 511 bytes at its end.
 void mentor_read(const void *const *pieces, const long *bytes, long count, long long *sums, int threads);

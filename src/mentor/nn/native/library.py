@@ -26,7 +26,7 @@ _POINTER, _INT, _LONG = ctypes.c_void_p, ctypes.c_int, ctypes.c_long
 _SIGNATURES = {
     "mentor_linear": (None, (*[_POINTER] * 3, *[_LONG] * 3, _INT, _INT)),
     "mentor_rms_norm": (None, (*[_POINTER] * 3, *[_LONG] * 2, ctypes.c_float, _INT)),
-    "mentor_block": (None, (*[_POINTER] * 14, *[_LONG] * 6, ctypes.c_float, _INT, _INT)),
+    "mentor_step": (None, (_POINTER, _LONG, *[_POINTER] * 5, *[_LONG] * 6, ctypes.c_float, _INT, _INT)),
     "mentor_attend": (None, (*[_POINTER] * 6, *[_LONG] * 5, _INT, _INT)),
     "mentor_read": (None, (_POINTER, _POINTER, _LONG, _POINTER, _INT)),
 }
