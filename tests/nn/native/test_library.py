@@ -20,6 +20,13 @@ build = native.__wrapped__  # without what an earlier call found out
 compiled = pytest.mark.skipif(native().library is None, reason=native().what)
 
 
+@pytest.mark.skipif(os.environ.get("MENTOR_NATIVE") == "0", reason="asked for")
+def test_where_there_is_a_compiler_there_are_kernels() -> None:
+    """Else the tests below would be left out without a word after a slip in the C files."""
+    if module._compiler() is not None:
+        assert native().library is not None, native().what
+
+
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -55,7 +62,10 @@ def test_without_a_compiler_pytorch_decodes(cache: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("script", "told"),
     [
-        ("echo 'fatal: no such processor' >&2; exit 1", "fatal: no such processor"),
+        (
+            "echo 'In file a.c:' >&2; echo 'a.c:1: error: no such processor' >&2; exit 1",
+            "a.c:1: error: no such processor",
+        ),
         ("exit 3", "returned non-zero exit status 3"),
         ("exit 0", "No such file or directory"),  # it says it compiled, and wrote nothing
     ],

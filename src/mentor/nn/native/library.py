@@ -76,7 +76,9 @@ def native(flags: tuple[str, ...] = ()) -> Native:
         loaded = _load(command)
     except (OSError, subprocess.SubprocessError) as error:
         told = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else ""
-        return Native(None, f"PyTorch ({compiler[0]} failed: {(told or str(error)).splitlines()[0]})")
+        lines = (told or str(error)).splitlines()
+        line = next((line for line in lines if "error" in line), lines[0])
+        return Native(None, f"PyTorch ({compiler[0]} failed: {line})")
     for name, (result, arguments) in _SIGNATURES.items():
         function = getattr(loaded, name)
         function.restype, function.argtypes = result, arguments

@@ -16,7 +16,7 @@
 enum {
     MAX_ROWS = 16,
     AHEAD = 8192,  // bytes: asking for memory so early gives 70 GB/s where the processor's own guesses give 55
-    CHUNK = 32768, // bytes
+    CHUNK = 65536, // bytes
     // CHAINS * TILE sums are under way at once: enough for none to wait for the one before, and all in registers.
     CHAINS = 4,
 #if defined(__AVX__) && !defined(__AVX512F__)

@@ -2,9 +2,6 @@
 // model consists of little else.
 #include "kernels.h"
 #include "numbers.h"
-#include "threads.h"
-
-enum { FETCH = 262144 }; // bytes; all that a thread fetches ahead must have room in its second-level cache
 
 INLINE void add(const void *a, const void *b, void *y, long count, int bf16) {
     for (long i = 0; i < count; i++) put(y, i, get(a, i, bf16) + get(b, i, bf16), bf16);
@@ -48,30 +45,20 @@ void mentor_step(const mentor_block *blocks, long count, const void *x, const fl
     long width = heads * head_width, size = bf16 ? 2 : 4;
     char *normed = scratch, *mixed = normed + size * rows * width, *qkv = mixed + size * rows * width;
     char *gate = qkv + size * rows * 3 * width, *up = gate + size * rows * hidden;
-    long filled = size * start * head_width;
 
     memcpy(y, x, (size_t)(size * rows * width));
     for (const mentor_block *block = blocks; block < blocks + count; block++) {
         mentor_rms_norm(y, block->attention_norm, normed, rows, width, epsilon, bf16);
-        announce(block->keys, size * rows * heads * capacity * head_width, filled < FETCH ? filled : FETCH);
         mentor_linear(normed, block->wqkv, qkv, rows, width, 3 * width, bf16, threads);
-        announce(block->wo, size * width * width, FETCH);
         mentor_attend(qkv, rotation, block->keys, block->values, bias, mixed, rows, heads, head_width, capacity, start,
                       bf16, threads);
-        announce(block->w1, size * hidden * width, FETCH);
         mentor_linear(mixed, block->wo, normed, rows, width, width, bf16, threads);
         add_numbers(y, normed, y, rows * width, bf16);
 
         mentor_rms_norm(y, block->ffn_norm, normed, rows, width, epsilon, bf16);
-        announce(block->w3, size * hidden * width, FETCH);
         mentor_linear(normed, block->w1, gate, rows, width, hidden, bf16, threads);
-        announce(block->w2, size * hidden * width, FETCH);
         mentor_linear(normed, block->w3, up, rows, width, hidden, bf16, threads);
         open_gates(gate, up, rows * hidden, bf16);
-        if (block + 1 < blocks + count)
-            announce(block[1].wqkv, size * 3 * width * width, FETCH);
-        else
-            announce(0, 0, 0);
         mentor_linear(gate, block->w2, mixed, rows, hidden, width, bf16, threads);
         add_numbers(y, mixed, y, rows * width, bf16);
     }

@@ -24,9 +24,7 @@ static _Alignas(64) _Atomic long finished;   // its chunks
 static _Atomic(chunk_function) current;
 static _Atomic(const void *) argument;
 static _Atomic long total;
-static _Atomic int parts = 1, sleepers, busy;
-static _Atomic(const char *) announced; // no more than a hint: it may be of another job, or of memory that is gone
-static _Atomic long announced_bytes, announced_most;
+static _Atomic int parts, sleepers, busy;
 static int helpers; // started; changed by the caller that holds `busy`
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
@@ -58,22 +56,10 @@ static void work(uint32_t job, int own) {
     }
 }
 
-// Fetches the beginning of this thread's part of what comes next, until it comes; returns the current job.
-static uint32_t fetch_announced(int own, uint32_t done) {
-    const char *memory = atomic_load(&announced);
-    long first = atomic_load(&announced_bytes) / atomic_load(&parts) * own, most = atomic_load(&announced_most);
-    uint32_t job = atomic_load(&number);
-    for (long i = 0; memory && job == done && i < most; i += 1024) {
-        for (long line = 0; line < 1024; line += 64) __builtin_prefetch(memory + first + i + line, 0, 2);
-        job = atomic_load(&number);
-    }
-    return job;
-}
-
 static void *help(void *own) {
     uint32_t done = 0, job;
     for (;;) {
-        job = fetch_announced((int)(intptr_t)own, done);
+        job = atomic_load(&number);
         for (int spin = 0; job == done && spin < SPINS; spin++) {
             relax();
             job = atomic_load(&number);
@@ -110,12 +96,6 @@ static void after_fork(void) {
 }
 
 __attribute__((constructor)) static void prepare(void) { pthread_atfork(0, 0, after_fork); }
-
-void announce(const void *memory, long bytes, long most) {
-    atomic_store(&announced, memory);
-    atomic_store(&announced_bytes, bytes);
-    atomic_store(&announced_most, most);
-}
 
 void share(chunk_function function, const void *job, long chunks, int threads) {
     if (threads > MAX_THREADS) threads = MAX_THREADS;

@@ -5,7 +5,3 @@ typedef void (*chunk_function)(const void *job, long chunk);
 
 // Calls function(job, chunk) for every chunk in 0..chunks-1, on at most `threads` threads, and returns when all are done.
 void share(chunk_function function, const void *job, long chunks, int threads);
-
-// What will be read after the job that is shared next, in the order of its chunks. Helpers that have nothing to do
-// fetch up to `most` bytes of their part of it.
-void announce(const void *memory, long bytes, long most);
