@@ -65,3 +65,10 @@ def test_what_is_no_tokenizer_is_named(tmp_path, text):
     (tmp_path / "tokenizer.json").write_text(text, encoding="latin-1")
     with pytest.raises(ValueError, match=r"tokenizer.json is not a"):
         read_tokenizer(tmp_path / "tokenizer.json")
+
+
+def test_the_right_keys_with_broken_content_are_one_line(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    path.write_text('{"version": "1.0", "added_tokens": [], "pre_tokenizer": null, "model": {"type": "none of these"}}')
+    with pytest.raises(ValueError, match=r"tokenizer\.json is not a readable tokenizer: .*; copy it again"):
+        read_tokenizer(path)

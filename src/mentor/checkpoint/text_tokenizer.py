@@ -41,7 +41,10 @@ def read_tokenizer(path: Path) -> Tokenizer:
         raise ValueError(f"{path} is not a readable tokenizer: {error}") from error
     if missing:
         raise ValueError(f"{path} is not a tokenizer of the tokenizers library: it lacks {', '.join(sorted(missing))}")
-    return Tokenizer.from_str(text)
+    try:
+        return Tokenizer.from_str(text)
+    except Exception as error:
+        raise ValueError(f"{path} is not a readable tokenizer: {error}; copy it again") from error
 
 
 def _read(path: Path, source: str) -> Tokenizer:

@@ -136,7 +136,8 @@ def _mean_of_all(scores: Sequence[Score]) -> float:
 
 
 def _task(name: str, corpus: Corpus, samples: Sequence[Sample], seeds: Sequence[int], size: int) -> list[Sample]:
-    return [TASKS[name](sample.scene, corpus, seed, size=size) for sample, seed in zip(samples, seeds, strict=False)]
+    chosen = zip(samples, seeds[: len(samples)], strict=True)
+    return [TASKS[name](sample.scene, corpus, seed, size=size) for sample, seed in chosen]
 
 
 def _segmentation(
