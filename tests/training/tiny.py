@@ -71,6 +71,7 @@ def tiny_config(**changes: Any) -> TrainConfig:
         "schedule": {"steps": 12, "warmup": 2, "floor": 0.1},
         "logging": {"every": 1, "evaluate_every": 4, "grid_every": 0, "trackers": []},
         "checkpointing": {"every": 4, "keep": 2},
+        "engine": {"emulate_bf16": True},  # what is tested must not depend on the processor
     }
     return from_dict(TrainConfig, merge(values, changes))
 

@@ -130,6 +130,8 @@ class EngineConfig:
     """Processes to start when no launcher did; 0: one for each GPU, or one."""
     activation_checkpointing: bool = False
     """Compute the insides of blocks again in the backward pass instead of keeping them."""
+    emulate_bf16: bool = False
+    """Compute in bfloat16 as ``precision`` says even on a processor without such arithmetic; else float32 takes its place."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,8 @@ class TrainConfig:
     """Whose answers to the conflicts the values are."""
     seed: int = 0
     precision: Literal["fp32", "bf16", "bf16_pure"] = "fp32"
-    """``bf16``: autocast. ``bf16_pure``: bfloat16 weights in the forward pass, float32 masters in the optimiser."""
+    """``bf16``: autocast. ``bf16_pure``: bfloat16 weights in the forward pass, float32 masters in the optimiser. Both are
+    ``fp32`` on a processor that would only emulate them, which is told (``engine.emulate_bf16``)."""
     compile: bool = False
     ema: float = 0.0
     """Decay of the running average of the weights; evaluation and the exported model use the average. 0: none."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mentor.config.run import OptimConfig
+from mentor.training.precision import computes_bf16
 from mentor.training.sharding import local, part_of, whole
 from mentor.training.weights import under
 
@@ -170,9 +171,12 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
-    """Newton-Schulz iteration in bfloat16: [N, rows, columns] -> the same with all singular values near 1."""
+    """Newton-Schulz iteration: [N, rows, columns] -> the same with all singular values near 1.
+
+    In bfloat16, as the authors do, where the device computes in it, else in float32.
+    """
     a, b, c = 3.4445, -4.7750, 2.0315  # Jordan et al.: steepest slope at 0 that still converges to about [0.7, 1.2]
-    x = matrices.bfloat16()
+    x = matrices.bfloat16() if computes_bf16(matrices.device.type) else matrices.float()
     tall = x.size(-2) > x.size(-1)
     x = x.mT if tall else x
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)

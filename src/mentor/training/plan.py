@@ -11,6 +11,7 @@ from torch import nn
 
 from mentor.config.run import TrainConfig
 from mentor.training.distributed import Processes
+from mentor.training.precision import usable
 from mentor.training.schedule import multiplier, warmup_steps
 from mentor.training.weights import count_parts
 
@@ -57,6 +58,13 @@ def _fits(config: TrainConfig, module: nn.Module, device: torch.device) -> bool:
     return needed <= _ROOM * torch.cuda.get_device_properties(device).total_memory
 
 
+def _precision(config: TrainConfig, device: torch.device) -> str:
+    found = usable(config.precision, device, emulate=config.engine.emulate_bf16)
+    if found == config.precision:
+        return found
+    return f"{found} (this processor has no bfloat16 arithmetic for {config.precision})"
+
+
 def describe(
     config: TrainConfig, module: nn.Module, processes: Processes, strategy: Strategy, more: Sequence[str]
 ) -> list[str]:
@@ -69,7 +77,8 @@ def describe(
     if config.optim.kind == "muon":
         rates.append(f"{config.optim.muon_lr * final:.3g} (muon)")
     return [
-        f"recipe: {config.name} ({config.objective}), seed {config.seed}, {config.precision}, on {processes.device}",
+        f"recipe: {config.name} ({config.objective}), seed {config.seed}, {_precision(config, processes.device)}, on "
+        f"{processes.device}",
         f"processes: {processes.count} ({strategy})",
         *(f"{part}: {trained:,} trained, {frozen:,} frozen" for part, (trained, frozen) in counts.items()),
         f"steps: {config.schedule.steps:,}, warm-up steps: {warmup_steps(config.schedule, accumulate):,}",

@@ -16,6 +16,7 @@ from mentor.config.run import TrainConfig
 from mentor.training.distributed import Processes
 from mentor.training.optim import Optimizer
 from mentor.training.plan import Strategy
+from mentor.training.precision import Precision
 from mentor.training.protocol import Batch, Objective
 from mentor.training.schedule import multiplier
 from mentor.training.weights import Weights
@@ -25,9 +26,15 @@ class Stepper:
     """Makes steps, and counts those that were left out: ``skipped`` in all, ``skipped_in_a_row`` just now."""
 
     def __init__(
-        self, config: TrainConfig, objective: Objective, weights: Weights, processes: Processes, strategy: Strategy
+        self,
+        config: TrainConfig,
+        objective: Objective,
+        weights: Weights,
+        processes: Processes,
+        strategy: Strategy,
+        precision: Precision,
     ) -> None:
-        self.config, self.objective, self.weights = config, objective, weights
+        self.config, self.objective, self.weights, self.precision = config, objective, weights, precision
         self.processes, self.device, self.strategy = processes, processes.device, strategy
         groups = objective.parameter_groups(weights.parameters)
         self.optimizer = Optimizer(config.optim, groups, weights.masters)
@@ -112,7 +119,7 @@ class Stepper:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The number type of the forward pass."""
-        if self.config.precision == "bf16":
+        if self.precision == "bf16":
             return torch.autocast(self.device.type, torch.bfloat16)
         return nullcontext()
 

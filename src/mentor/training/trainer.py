@@ -22,6 +22,7 @@ from mentor.training.loader import Loader
 from mentor.training.logging import RunLog
 from mentor.training.lora import add_adapters, is_adapter, merged
 from mentor.training.plan import choose_strategy, describe
+from mentor.training.precision import usable
 from mentor.training.protocol import Feed, Objective
 from mentor.training.run_folder import open_run, write_folder
 from mentor.training.sharding import shard
@@ -44,7 +45,8 @@ class Trainer:
             add_adapters(objective.module, config.lora, config.seed)
         self.trainable = freeze(objective.module, config.trainable, is_adapter)
         blocks = trained_blocks(objective.module)
-        half = config.precision == "bf16_pure"
+        self.precision = usable(config.precision, self.device, emulate=config.engine.emulate_bf16)
+        half = self.precision == "bf16_pure"
         self.strategy = choose_strategy(
             config, objective.module, self.processes, shareable=objective.shareable, shardable=objective.shardable
         )
@@ -63,7 +65,7 @@ class Trainer:
         self.trainable = self.weights.parameters
         if config.engine.activation_checkpointing:
             checkpoint_activations(blocks)
-        self.stepper = Stepper(config, objective, self.weights, self.processes, self.strategy)
+        self.stepper = Stepper(config, objective, self.weights, self.processes, self.strategy, self.precision)
         self.optimizer = self.stepper.optimizer
         self.step = 0
 
