@@ -96,7 +96,8 @@ class EfficientNetLite0(nn.Module):
 
     def forward(self, pixel_values: Tensor, layers: tuple[int, ...]) -> list[Tensor]:
         """Pixels [M, 3, R, R] in [-1, 1] -> for each of ``layers`` its map [M, C, h, h]."""
-        x = F.relu6(self.stem(pixel_values))
+        # Depthwise convolutions are twice as fast on a CPU with the channels last.
+        x = F.relu6(self.stem(pixel_values.contiguous(memory_format=torch.channels_last)))
         maps = {0: x}
         for done, block in enumerate(self.blocks, start=1):
             x = block(x)
