@@ -13,6 +13,7 @@ from mentor.config.load import to_dict
 from mentor.config.model import MentorConfig
 from mentor.training.fitting import fitted
 from mentor.training.start import starting_bundle
+from tests.generation.query_former_bundle import query_former_bundle
 from tests.generation.tiny_bundle import CONFIG, tiny_bundle
 from tests.training.tiny import tiny_config
 
@@ -80,3 +81,19 @@ def test_recipes_name_the_parts(tmp_path: Path) -> None:
     torch.testing.assert_close(state["decoder.norm.weight"], parts["decoder.norm.weight"])
     with pytest.raises(ValueError, match="give init.bundle too"):
         starting_bundle(tiny_config(model=model, init={"image_tokenizer": "random", "fresh": ["projector"]}))
+
+
+def test_a_fresh_connector_may_be_of_another_kind() -> None:
+    wanted = query_former_bundle().config
+    with pytest.raises(ValueError, match=r"another model than the recipe's \(connector"):
+        _fit(wanted)
+    bundle = fitted(tiny_bundle(), wanted, "here", parts={}, fresh=("encoder.connector",), seed=3)
+    own = tiny_bundle().mentor.state_dict()
+    state = bundle.mentor.state_dict()
+    assert bundle.query_tokenizer is bundle.text_tokenizer  # the language encoder is a BERT, as a Query-Former is
+    assert all(torch.equal(state[name], own[name]) for name in own if not name.startswith("encoder.connector."))
+    fresh = {name: tensor for name, tensor in state.items() if name.startswith("encoder.connector.")}
+    assert all(bool(tensor.float().abs().max() < 2) for tensor in fresh.values()), "memory that nobody wrote to"
+    assert float(fresh["encoder.connector.query_tokens"].std()) == pytest.approx(0.02, rel=0.5)
+    again = fitted(tiny_bundle(), wanted, "here", parts={}, fresh=("encoder.connector",), seed=3).mentor.state_dict()
+    assert all(torch.equal(again[name], tensor) for name, tensor in state.items())

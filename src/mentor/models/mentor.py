@@ -15,6 +15,7 @@ from mentor.config.model import MentorConfig
 from mentor.models.decoder import Decoder
 from mentor.models.multimodal_encoder import MultimodalEncoder
 from mentor.models.projector import Projector
+from mentor.models.query_former import QueryFormerConnector
 from mentor.nn.masks import left_pad
 
 
@@ -46,7 +47,8 @@ class Mentor(nn.Module):
     def init_weights(self) -> None:
         """Random weights for what joins the parts; the towers, whose weights come from elsewhere, and the decoder have theirs.
 
-        Linear weights are normal with deviation 0.02 and biases 0; a null condition's row has length about 1 (LlamaGen).
+        Linear weights, embeddings and a Query-Former's queries are normal with deviation 0.02, biases 0, norms 1; a null
+        condition's row has length about 1 (LlamaGen).
         """
         connector = self.encoder.connector
         for part in (self.projector,) if connector is None else (connector, self.projector):
@@ -55,6 +57,13 @@ class Mentor(nn.Module):
                     nn.init.normal_(module.weight, std=0.02)
                     if module.bias is not None:
                         nn.init.zeros_(module.bias)
+                elif isinstance(module, nn.Embedding):
+                    nn.init.normal_(module.weight, std=0.02)
+                elif isinstance(module, nn.LayerNorm):
+                    nn.init.ones_(module.weight)
+                    nn.init.zeros_(module.bias)
+                elif isinstance(module, QueryFormerConnector):
+                    nn.init.normal_(module.query_tokens, std=0.02)
         if connector is not None:
             # About as large as word embeddings, so that the language encoder's positions are not drowned (measured: 0.04).
             nn.init.normal_(connector.output.weight, std=0.005)

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from mentor.checkpoint.build import allocate
@@ -18,7 +19,7 @@ from mentor.config.load import differences, merge, nested, to_dict
 from mentor.config.model import MentorConfig
 from mentor.training.weights import under
 
-NULL = "null_condition"
+NULL, CONNECTOR = "null_condition", "encoder.connector"
 CHANGEABLE = (
     "name",
     "context",
@@ -35,7 +36,7 @@ CHANGEABLE = (
     "decoder.mlp_dropout",
 )
 """What a recipe may change: it changes no weight's name, and no shape but the null condition's."""
-FRESH = ("encoder.connector", "projector", NULL)
+FRESH = (CONNECTOR, "projector", NULL)
 """What can start anew in a model whose other weights are given."""
 
 
@@ -44,11 +45,14 @@ def fitted(
 ) -> Bundle:
     """``bundle``, read from ``source``, as ``model``.
 
-    ``parts``: module name -> bundle that gives its weights; ``fresh``: modules that start random from ``seed``. A null
-    condition of fewer rows gives the last ones, which prompts of any length see first; the others are random. ValueError for
-    a bundle of another model, and for names that are no part.
+    ``parts``: module name -> bundle that gives its weights; ``fresh``: modules that start random from ``seed``; a connector
+    that does may be another one than the bundle's. A null condition of fewer rows gives the last ones, which prompts of any
+    length see first; the others are random. ValueError for a bundle of another model, and for names that are no part.
     """
-    _check(bundle.config, model, source)
+    held = bundle.config
+    if CONNECTOR in fresh and held.connector is not None and model.connector is not None:
+        held = dataclasses.replace(held, connector=model.connector)
+    _check(held, model, source)
     for prefix in fresh:
         if prefix not in FRESH:
             raise ValueError(f"init.fresh: expected some of {', '.join(FRESH)}, got {prefix!r}")
@@ -64,11 +68,27 @@ def fitted(
             raise ValueError(f"init.parts: {other} has no weights under {prefix!r}")
         state = {name: tensor for name, tensor in state.items() if not under(name, prefix)} | given
     own = mentor.state_dict()
+    state = {name: tensor for name, tensor in state.items() if not any(under(name, prefix) for prefix in fresh)}
     state |= {name: tensor for name, tensor in own.items() if any(under(name, prefix) for prefix in fresh)}
     state[NULL] = _rows(state[NULL], own[NULL])
     load_strict(mentor, state, source)
     load_strict(image_tokenizer, bundle.image_tokenizer.state_dict(), source)
-    return dataclasses.replace(bundle, config=model, mentor=mentor, image_tokenizer=image_tokenizer)
+    return dataclasses.replace(
+        bundle,
+        config=model,
+        mentor=mentor,
+        image_tokenizer=image_tokenizer,
+        query_tokenizer=_query_tokenizer(bundle, model),
+    )
+
+
+def _query_tokenizer(bundle: Bundle, model: MentorConfig) -> Tokenizer | None:
+    """What a Query-Former's text is read with: the bundle's own, or that of its language encoder where it is a BERT too."""
+    if model.connector is None or model.connector.kind != "query_former":
+        return None
+    if bundle.query_tokenizer is not None or model.language.kind != "bert":
+        return bundle.query_tokenizer
+    return bundle.text_tokenizer
 
 
 def _check(held: MentorConfig, wanted: MentorConfig, source: str) -> None:
