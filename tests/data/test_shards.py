@@ -29,6 +29,20 @@ def test_rows_come_back_from_several_shards(tmp_path: Path) -> None:
     assert data[0].ids.dtype == data[0].codes.dtype == torch.int64
 
 
+def test_tasks_can_be_left_out(tmp_path: Path) -> None:
+    dataset(tmp_path / "s", 13)
+    data = PrecomputedDataset(tmp_path / "s", "train", without=("subject", "segment"))
+    kept = [row for row in rows(13) if row.task != "subject"]
+    assert len(data) == len(kept) == 9
+    assert all(_equal(data[i], expected) for i, expected in enumerate(kept))
+    assert data.lengths.tolist() == [len(row.ids) for row in kept]
+    assert data.images.tolist() == [len(row.features) for row in kept]
+    assert data.counts() == {"text_to_image": 5, "multi": 4}
+    with pytest.raises(IndexError, match="sample 9 of 9"):
+        data[9]
+    assert len(PrecomputedDataset(tmp_path / "s", "train", without=("subject", "multi", "text_to_image"))) == 0
+
+
 @pytest.mark.parametrize("index", [-1, 13])
 def test_an_index_outside(tmp_path: Path, index: int) -> None:
     with pytest.raises(IndexError, match="of 13"):

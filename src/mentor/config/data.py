@@ -17,7 +17,10 @@ class DataConfig:
     shards: str | None = None
     """Folder written by ``mentor precompute`` (MENTOR objective only)."""
     weights: dict[str, float] = field(default_factory=dict)
-    """Task name -> share of the samples; the shares need not add up to 1. Short for one source, the corpus."""
+    """Task name -> share of the samples; the shares need not add up to 1. Short for one source, the corpus.
+
+    A share of 0 leaves the task out of training even where ``shards``, made by another recipe, hold samples of it.
+    """
     folder: str | None = None
     """Folder that relative paths in ``sources`` start from."""
     sources: tuple[SourceConfig, ...] = ()
@@ -48,6 +51,11 @@ class DataConfig:
             raise ValueError("data: give sources, or corpus and weights for the corpus alone, not both")
         for name, options in self.defaults.items():
             check_options(name, options)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The tasks whose share is 0."""
+        return tuple(task for task, weight in self.weights.items() if not weight)
 
     @property
     def all_sources(self) -> tuple[SourceConfig, ...]:

@@ -10,7 +10,7 @@ Shape letters: L image tokens, P visual tokens an image, Dv their width, M image
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,12 +91,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 class PrecomputedDataset:
-    """The samples of one split of a folder written by ``mentor precompute``.
+    """The samples of one split of a folder written by ``mentor precompute``, but those of the tasks ``without``.
 
     Raises ValueError if the folder is not complete.
     """
 
-    def __init__(self, folder: str | Path, split: str) -> None:
+    def __init__(self, folder: str | Path, split: str, *, without: Collection[str] = ()) -> None:
         folder = Path(folder)
         if split not in SPLITS:
             raise ValueError(f"expected a split among {', '.join(SPLITS)}, got '{split}'")
@@ -104,21 +104,25 @@ class PrecomputedDataset:
         wanted = self.manifest["shards"][split]
         self._shards = [_read(folder / shard_name(split, number)) for number in range(wanted)]
         self._starts = np.cumsum([0, *(len(shard["tasks"]) for shard in self._shards)])
+        tasks = np.concatenate([shard["tasks"].numpy() for shard in self._shards])
+        left_out = [place for place, name in enumerate(TASK_NAMES) if name in without]
+        self._kept = np.flatnonzero(~np.isin(tasks, left_out))
+        self.tasks: NDArray[np.uint8] = tasks[self._kept]
+        """Index into ``TASK_NAMES`` of each sample."""
         self.lengths: NDArray[np.int64] = self._per_sample("ids_ends")
         """Condition tokens of each sample."""
         self.images: NDArray[np.int64] = self._per_sample("features_ends")
         """Images in each sample's prompt."""
-        self.tasks: NDArray[np.uint8] = np.concatenate([shard["tasks"].numpy() for shard in self._shards])
-        """Index into ``TASK_NAMES`` of each sample."""
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return len(self._kept)
 
     def __getitem__(self, index: int) -> Row:
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
-        number = int(np.searchsorted(self._starts, index, side="right")) - 1
-        shard, place = self._shards[number], index - int(self._starts[number])
+        stored = int(self._kept[index])
+        number = int(np.searchsorted(self._starts, stored, side="right")) - 1
+        shard, place = self._shards[number], stored - int(self._starts[number])
         return Row(
             ids=_part(shard, "ids", place).long(),
             features=_part(shard, "features", place),
@@ -133,7 +137,7 @@ class PrecomputedDataset:
         return {name: int((self.tasks == i).sum()) for i, name in enumerate(TASK_NAMES) if (self.tasks == i).any()}
 
     def _per_sample(self, ends: str) -> NDArray[np.int64]:
-        return np.concatenate([np.diff(shard[ends].numpy(), prepend=0) for shard in self._shards])
+        return np.concatenate([np.diff(shard[ends].numpy(), prepend=0) for shard in self._shards])[self._kept]
 
 
 def _part(shard: dict[str, Tensor], name: str, place: int) -> Tensor:

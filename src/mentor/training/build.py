@@ -137,7 +137,9 @@ def _from_shards(config: TrainConfig, bundle: Bundle, processor: Processor) -> _
     if config.data.shards is None:
         raise ValueError("data.shards is needed: the folder written by `mentor precompute`; or data.precomputed=false")
     check_origin(config, read_manifest(Path(config.data.shards))["origin"], bundle)
-    train, held_out = (PrecomputedDataset(config.data.shards, split) for split in SPLITS)
+    # What is learned may be less than the shards hold; what is measured stays the same.
+    train = PrecomputedDataset(config.data.shards, "train", without=config.data.left_out)
+    held_out = PrecomputedDataset(config.data.shards, "held_out")
     feed = MentorFeed(
         train,
         processor,

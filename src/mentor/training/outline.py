@@ -38,7 +38,7 @@ def outline(config: TrainConfig, processes: Processes) -> list[str]:
 def _samples(config: TrainConfig) -> list[str]:
     shards = config.data.shards
     if config.data.precomputed and shards is not None and Path(shards).is_dir():
-        counts = PrecomputedDataset(shards, "train").counts()
+        counts = PrecomputedDataset(shards, "train", without=config.data.left_out).counts()
     else:
         counts = planned_samples(config)
     return [f"samples by task: {', '.join(f'{task} {count:,}' for task, count in counts.items())}"] if counts else []
