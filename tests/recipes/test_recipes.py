@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 
 from mentor.checkpoint.store import new_bundle, save_bundle
 from mentor.config.presets import PRESETS
@@ -15,6 +18,8 @@ from mentor.data.mixture import Mixture
 from mentor.data.precompute import Encoders, precompute
 from mentor.data.processor import Processor
 from mentor.training.build import build
+from mentor.training.distributed import Processes
+from mentor.training.outline import outline
 from mentor.training.start import origin_of, starting_bundle
 from mentor.training.trainer import Trainer
 
@@ -28,6 +33,18 @@ SMALL = [name for name, one in _TRAINED.items() if one.objective == "mentor" and
 def test_the_paper_s_stages_are_there_at_both_sizes() -> None:
     stages = {f"mini-{size}/stage{stage}" for size in (64, 128) for stage in (0, 1, 2)}
     assert stages | {"tokenizer", "debug"} <= set(recipe_names())
+    full, small = (
+        {name.removeprefix(size) for name in recipe_names() if name.startswith(size)} for size in ("xl", "mini-64")
+    )
+    assert full == small
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_is_told_from_the_meta_device(name: str) -> None:
+    config = load_recipe(name)
+    told = outline(config, Processes(0, 1, torch.device("cpu")))
+    assert told[0].startswith(f"recipe: {name} (")
+    assert sum(int(line.split(": ")[1].split(" ")[0].replace(",", "")) for line in told if " trained, " in line) > 1000
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -58,12 +75,17 @@ def test_both_sizes_differ_in_configuration_only() -> None:
 
 
 @pytest.fixture(scope="module")
-def previous(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained 64 px model in the place of the stage before."""
-    bundle = new_bundle(PRESETS["mini-64"])
-    return save_bundle(
-        tmp_path_factory.mktemp("runs") / "final", bundle.mentor, bundle.image_tokenizer, bundle.text_tokenizer
-    )
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Untrained models in the place of the stage before, by preset."""
+    folder = tmp_path_factory.mktemp("runs")
+
+    @cache
+    def saved(preset: str) -> Path:
+        bundle = new_bundle(PRESETS[preset])
+        query_tokenizer = bundle.text_tokenizer if preset.endswith("query-former") else None
+        return save_bundle(folder / preset, *_parts(bundle), query_tokenizer=query_tokenizer)
+
+    return saved
 
 
 def _small(name: str, tmp_path: Path, previous: Path) -> TrainConfig:
@@ -74,14 +96,21 @@ def _small(name: str, tmp_path: Path, previous: Path) -> TrainConfig:
 
 @pytest.mark.integration
 @pytest.mark.parametrize("name", SMALL)
-def test_a_recipe_builds_its_model(name: str, tmp_path: Path, previous: Path, tiny_corpus: Corpus) -> None:
+def test_a_recipe_builds_its_model(
+    name: str, tmp_path: Path, untrained: Callable[[str], Path], tiny_corpus: Corpus
+) -> None:
+    preset = load_recipe(name).model.preset
+    preset = "mini-64" if load_recipe(name).init.fresh or preset not in PRESETS else preset
+    previous = untrained("mini-64" if preset == "mini-128" else preset)
     config = _small(name, tmp_path, previous)
     if name == "debug":
         previous = save_bundle(tmp_path / "own", *_parts(new_bundle(config.model.resolve())))
         config = _small(name, tmp_path, previous)
     bundle = starting_bundle(config)
     encoders = Encoders(
-        bundle.image_tokenizer.encode, bundle.mentor.encoder.vision, Processor(bundle.config, bundle.text_tokenizer)
+        bundle.image_tokenizer.encode,
+        bundle.mentor.encoder.vision,
+        Processor(bundle.config, bundle.text_tokenizer, bundle.query_tokenizer),
     )
     mixture = Mixture(tiny_corpus, config.data.weights, "train", bundle.config.image_size, 0)
     counts = {"train": config.data.samples, "held_out": config.data.held_out}

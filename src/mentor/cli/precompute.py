@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mentor.config.run import TrainConfig
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -24,15 +28,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Writes the shards that are not there yet; raises ValueError for mistakes in the recipe or the data."""
-    from rich.console import Console
-
     from mentor.config.recipes import load_recipe
-    from mentor.data.precompute import Encoders, precompute
-    from mentor.data.processor import Processor
-    from mentor.data.recipe_samples import recipe_samples
-    from mentor.data.rejects import read_rejects
-    from mentor.training.distributed import pick_device
-    from mentor.training.start import origin_of, starting_bundle
 
     config = load_recipe(args.recipe, args.overrides)
     if config.objective != "mentor":
@@ -42,11 +38,27 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or (Path(config.data.shards) if config.data.shards else None)
     if out is None:
         raise ValueError("--out FOLDER is needed: the recipe names no data.shards")
-    bundle, device = starting_bundle(config), pick_device(args.device)
-    encoder, image_tokenizer = bundle.mentor.encoder.to(device), bundle.image_tokenizer.to(device)
+    make_shards(config, out, workers=args.workers, shard_size=args.shard_size, device=args.device)
+    print(out)
+    return 0
+
+
+def make_shards(config: TrainConfig, out: Path, *, workers: int, shard_size: int = 2048, device: str = "auto") -> None:
+    """Writes the recipe's samples to ``out``; see ``mentor.data.precompute``."""
+    from rich.console import Console
+
+    from mentor.data.precompute import Encoders, precompute
+    from mentor.data.processor import Processor
+    from mentor.data.recipe_samples import recipe_samples
+    from mentor.data.rejects import read_rejects
+    from mentor.training.distributed import pick_device
+    from mentor.training.start import origin_of, starting_bundle
+
+    bundle, place = starting_bundle(config), pick_device(device)
+    encoder, image_tokenizer = bundle.mentor.encoder.to(place), bundle.image_tokenizer.to(place)
     encoders = Encoders(
-        codes=lambda pixels: image_tokenizer.encode(pixels.to(device)).cpu(),
-        features=lambda pixels: encoder.encode_images(pixels.to(device)).cpu(),
+        codes=lambda pixels: image_tokenizer.encode(pixels.to(place)).cpu(),
+        features=lambda pixels: encoder.encode_images(pixels.to(place)).cpu(),
         processor=Processor(bundle.config, bundle.text_tokenizer, bundle.query_tokenizer),
     )
     console, rejects = Console(stderr=True), Path(config.data.rejects or out / "rejects.jsonl")
@@ -56,13 +68,11 @@ def run(args: argparse.Namespace) -> int:
         {"train": config.data.samples, "held_out": config.data.held_out},
         encoders,
         origin_of(config, bundle),
-        shard_size=args.shard_size,
-        workers=args.workers,
+        shard_size=shard_size,
+        workers=workers,
         progress=lambda split, done, total: console.print(f"{split}: {done:,} of {total:,}", highlight=False),
     )
     broken = len(read_rejects(rejects))
     if broken:
         drawn = config.data.samples + config.data.held_out
         console.print(f"broken records: {broken:,} ({broken / (drawn + broken):.2%} of those drawn), see {rejects}")
-    print(out)
-    return 0

@@ -39,6 +39,17 @@ def _mini(name: str, *, width: int, num_layers: int, num_heads: int, grid: int) 
     )
 
 
+MINI_64 = _mini("mini-64", width=256, num_layers=8, num_heads=4, grid=8)
+MINI_QUERY_FORMER = ConnectorConfig(
+    kind="query_former",
+    hidden=192,
+    queries=4,
+    num_layers=2,
+    num_heads=4,
+    mlp_width=768,
+    vocab_size=30522,
+    cross_attention_every=1,
+)
 CLIP_L14 = VisionConfig(
     kind="clip",
     image_size=224,
@@ -146,8 +157,9 @@ LLAMAGEN = replace(
 PRESETS: dict[str, MentorConfig] = {
     config.name: config
     for config in (
-        _mini("mini-64", width=256, num_layers=8, num_heads=4, grid=8),
+        MINI_64,
         _mini("mini-128", width=256, num_layers=8, num_heads=4, grid=16),
+        replace(MINI_64, name="mini-64-query-former", connector=MINI_QUERY_FORMER),
         AS_RELEASED,
         FIXED,
         PAPER,
