@@ -1,8 +1,10 @@
 """How fast the decoder trains: our packed steps against ``transformers.Trainer``, against padding, against the hardware.
 
     python benchmarks/training.py [--json] [--width 512 --layers 6 --heads 8] [--steps 6] [--threads 2] [--device cpu]
+    python benchmarks/training.py --json --preset xl --device cuda --systems packed,padded    # the full-size decoder on a GPU
 
-All systems train the same decoder shape in bfloat16 on the same samples: 256 image tokens after a prompt of 60 to 300 tokens.
+All systems train the same decoder shape in bfloat16 on the same samples: 256 image tokens (``--grid 16``) after a prompt of 60
+to 300 tokens. A processor without bfloat16 arithmetic computes in float32, the products that set the scale too (``dtype``).
 
 - ``ratio_vs_hf_trainer``: samples a second, packed, by those of ``transformers.Trainer`` on ``LlamaForCausalLM``, every prompt
   padded to 512 tokens as the released code does.
@@ -28,6 +30,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +42,16 @@ from torch import Tensor, nn
 
 from mentor.config.load import from_dict
 from mentor.config.model import DecoderConfig
+from mentor.config.presets import PRESETS
 from mentor.config.run import TrainConfig
 from mentor.models.decoder import Decoder, mlp_width
+from mentor.training.precision import computes_bf16
 from mentor.training.protocol import Objective
 from mentor.training.trainer import Trainer
 
 Times = list[float]  # wall and processor seconds
 PADDED_PROMPT = 512
+DTYPES = {name: torch.bfloat16 if computes_bf16(name) else torch.float32 for name in ("cpu", "cuda")}
 SHORTEST, LONGEST = 60, 300
 _POOL = 400
 
@@ -182,7 +188,7 @@ def theirs(config: DecoderConfig, samples: Samples, steps: int, device: str) -> 
                 output_dir=folder,
                 max_steps=steps + 1,
                 per_device_train_batch_size=samples.batch_size,
-                bf16=True,
+                bf16=DTYPES[device] == torch.bfloat16,
                 use_cpu=device == "cpu",
                 report_to="none",
                 save_strategy="no",
@@ -209,10 +215,10 @@ def useful_work(config: DecoderConfig, samples: Samples, steps: int) -> float:
 
 
 def matmul_rate(device: str, seconds: float = 2.0) -> float:
-    """Floating-point operations a second of the best of several large bfloat16 products."""
+    """Floating-point operations a second of the best of several large products."""
     best = 0.0
     for side in (1024, 2048) if device == "cpu" else (4096, 8192):
-        a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
+        a, b = (torch.randn(side, side, device=device, dtype=DTYPES[device]) for _ in range(2))
         end, where = time.perf_counter() + seconds, torch.device(device)
         while time.perf_counter() < end:
             start = now(where)[0]
@@ -262,6 +268,10 @@ def mean_step(turns: list[list[Times]], place: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--preset", choices=PRESETS, help="the shape of a model's decoder, in place of the five numbers"
+    )
+    parser.add_argument("--systems", default="", metavar="A,B", help="measure these only, for example packed,padded")
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--heads", type=int, default=8)
@@ -271,7 +281,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6, help="measured steps of each turn")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     arguments = parser.parse_args()
 
@@ -283,6 +293,8 @@ def main() -> None:
         vocab_size=arguments.vocab,
         grid=arguments.grid,
     )
+    if arguments.preset:
+        config = PRESETS[arguments.preset].decoder
     mixed = Samples(config, arguments.batch)
     alike = Samples(config, arguments.batch, by_length=True)
     systems = {
@@ -292,6 +304,9 @@ def main() -> None:
         "padded_sorted": ours(config, alike, arguments.steps, arguments.device, packed=False),
         "hf_trainer": theirs(config, mixed, arguments.steps, arguments.device),
     }
+    if arguments.systems:
+        systems = {name: systems[name] for name in arguments.systems.split(",")}
+    assert "packed" in systems, "all ratios are those of the packed steps"
     seconds: dict[str, list[list[Times]]] = {name: [] for name in systems}
     rates = [matmul_rate(arguments.device)]
     for _ in range(arguments.turns):
@@ -299,16 +314,23 @@ def main() -> None:
             with redirect_stdout(sys.stderr):  # trainers talk
                 seconds[name].append(train())
         rates.append(matmul_rate(arguments.device))
-    loader, rate = loader_rate(arguments.grid * 8), statistics.median(rates)
+    loader, rate = loader_rate(config.grid * 8), statistics.median(rates)
     work = useful_work(config, mixed, arguments.steps)
     report: dict[str, Any] = {}
     for place, prefix in enumerate(("", "cpu_") if arguments.device == "cpu" else ("",)):
         step = {name: mean_step(turns, place) for name, turns in seconds.items()}
         samples_s = {name: arguments.batch / value for name, value in step.items()}
+        ratios = {
+            "ratio_vs_hf_trainer": ("packed", "hf_trainer"),
+            "packing_gain": ("packed", "padded"),
+            "packing_gain_sorted": ("packed_sorted", "padded_sorted"),
+        }
         report |= {
-            f"{prefix}ratio_vs_hf_trainer": samples_s["packed"] / samples_s["hf_trainer"],
-            f"{prefix}packing_gain": samples_s["packed"] / samples_s["padded"],
-            f"{prefix}packing_gain_sorted": samples_s["packed_sorted"] / samples_s["padded_sorted"],
+            prefix + name: samples_s[one] / samples_s[other]
+            for name, (one, other) in ratios.items()
+            if {one, other} <= set(samples_s)
+        }
+        report |= {
             # Processor time of several threads adds up, and so does what they could do.
             f"{prefix}fraction_of_matmul": work / step["packed"] / rate * (arguments.threads if prefix else 1),
             f"{prefix}samples_per_second": samples_s,
@@ -319,7 +341,11 @@ def main() -> None:
         "loader_samples_per_second": loader,
         "shape": vars(config) | {"batch": arguments.batch, "threads": arguments.threads, "device": arguments.device},
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-        "machine": platform.processor() or platform.machine(),
+        "machine": torch.cuda.get_device_name()
+        if arguments.device == "cuda"
+        else platform.processor() or platform.machine(),
+        "dtype": str(DTYPES[arguments.device]).removeprefix("torch."),
+        "date": date.today().isoformat(),
     }
     if arguments.json:
         print(json.dumps(report, indent=2))

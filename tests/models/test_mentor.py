@@ -39,8 +39,9 @@ def test_a_dropped_prompt_reads_the_last_rows_of_the_null_condition_under_its_ow
     states, left = mentor.condition(ids, mask, features)
     drop = torch.tensor([True, False])
     prefix = mentor.prefix(states, left, drop)
-    assert torch.equal(prefix[0], mentor.projector(mentor.null_condition[-6:]))
-    assert torch.equal(prefix[1], mentor.projector(states)[1])
+    # Products of another shape may round otherwise.
+    torch.testing.assert_close(prefix[0], mentor.projector(mentor.null_condition[-6:]), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(prefix[1], mentor.projector(states)[1], atol=1e-6, rtol=1e-5)
     logits = mentor(ids, mask, features, tokens, torch.tensor([True, True]))
     other = mentor(ids, mask, features + 1, tokens, torch.tensor([True, True]))
     assert torch.equal(logits, other)

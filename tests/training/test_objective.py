@@ -122,6 +122,15 @@ def test_evaluation_averages_over_object_tokens(tmp_path: Path) -> None:
     assert metrics["object_nll/multi/wrong_image"] != metrics["object_nll/multi/right"]
 
 
+def test_it_is_evaluated_under_autocast_too(tmp_path: Path) -> None:
+    objective = _objective(tmp_path)
+    objective.module.eval()
+    with torch.no_grad():
+        exact = objective.evaluate()
+        with torch.autocast("cpu", torch.bfloat16):
+            assert objective.evaluate() == pytest.approx(exact, abs=0.1)
+
+
 def test_eight_samples_are_learned_by_heart_and_the_bundle_loads(tmp_path: Path) -> None:
     objective = _objective(tmp_path, dropout=0.0, train_counts={"subject": 12})
     write(tmp_path / "eight", rows(8), rows(1))  # more of them would share prompts

@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         "prompt": prompt.text,
         "images": [{"file": Path(each).name, "sha256": _sha256(each)} for each in args.image],
         **_sampling(settings),
-        "dtype": args.dtype or "float32",
+        "dtype": str(pipeline.dtype).removeprefix("torch."),
     }
     if single:
         pictures = [(args.output, grid(output.images), {**record, "seeds": output.seeds})]

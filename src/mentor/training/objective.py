@@ -163,7 +163,9 @@ class MentorObjective(Objective):
 
     def _batch(self, rows: Sequence[Row]) -> Batch:
         device = self.module.null_condition.device
-        batch = collate(rows, self.processor, 8)
+        # The evaluation runs under autocast, which on a CPU cannot join float16 features.
+        with torch.autocast("cpu", enabled=False):
+            batch = collate(rows, self.processor, 8)
         return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
 
 
