@@ -48,7 +48,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_trainings_are_listed_without_any(run: Run, tmp_path: Path) -> None:
     outcome = run("ablate", "--out", tmp_path / "out", "--dry-run", "--rows", "no-recovery,query-former")
     assert outcome.status == 0
-    assert "mini-64/ablations/no-recovery, 300 steps from" in outcome.out
+    assert "mini-64/ablations/no-recovery, 150 steps from" in outcome.out
     assert "no-stage1" not in outcome.out
     assert not (tmp_path / "out").exists()
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mentor.config.run import TrainConfig
     from mentor.config.study import Run, Study
+    from mentor.evaluation.ablations import Scores
     from mentor.evaluation.answers import Painter
 
 _LOSSES = {
@@ -50,8 +50,8 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make what is missing, in order; raises ValueError for every mistake before the first step."""
-    from mentor.config.study import REFERENCE, distinct, row_runs, shards_of, start_run
+    """Make what is missing, in order; raises ValueError for every mistake in the study before the first step."""
+    from mentor.config.study import distinct, row_runs, start_run
 
     study = _study(args)
     first = start_run(study, args.out, args.overrides)
@@ -62,50 +62,85 @@ def run(args: argparse.Namespace) -> int:
         print(f"{one.folder}: {one.config.name}, {one.config.schedule.steps:,} steps from {_origin(one)}{done}")
     if args.dry_run:
         return 0
-    from mentor.data.corpus import Corpus, find_pack
-    from mentor.evaluation.answers import AnswerStore, check_folder
+    from mentor.evaluation.answers import check_folder
 
     check_folder(args.out)
-    corpus = Corpus.load(find_pack(args.corpus))
-    shards = shards_of(runs)
-    seconds = {}
-    for one in runs:
-        recipe = shards[str(one.config.data.shards)]
-        _train(one, recipe, args)
-        seconds[str(one.folder.relative_to(args.out))] = _seconds(one)
+    _train(runs, args)
+    scores = _score(rows, study, args)
+    _report(scores, rows, study, runs, args)
+    return 0
 
+
+def _train(runs: Sequence[Run], args: argparse.Namespace) -> None:
+    from mentor.cli.precompute import make_shards
+    from mentor.config.study import shards_of
+    from mentor.training.build import build
+    from mentor.training.run_folder import open_run
+    from mentor.training.trainer import Trainer
+
+    for one in runs:
+        open_run(one.folder, one.config)  # finished ones too: they may be of another budget
+    shards = shards_of(runs)
+    for one in runs:
+        if one.final.is_dir():
+            continue
+        print(f"== {one.folder}", flush=True)
+        folder = str(one.config.data.shards)
+        if not _complete(Path(folder)):
+            # Other runs read these samples too; what made them, the towers, is the same in all.
+            whole = replace(one.config, data=shards[folder].data)
+            make_shards(whole, Path(folder), workers=args.workers, device=args.device)
+        objective, feed = build(one.config)
+        Trainer(one.config, objective, feed, device=args.device).run(one.folder)
+
+
+def _score(rows: Mapping[str, Sequence[Run]], study: Study, args: argparse.Namespace) -> Scores:
     from mentor.cli.progress import stage_progress
-    from mentor.evaluation.ablations import ablation_table, score_rows, summarise_rows
-    from mentor.evaluation.report import provenance, write_json
-    from mentor.evaluation.results import write_text
-    from mentor.generation.settings import GenerationSettings
+    from mentor.data.corpus import Corpus, find_pack
+    from mentor.evaluation.ablations import score_rows
+    from mentor.evaluation.answers import AnswerStore
     from mentor.models.perceptual import STLPIPS
 
-    settings, size = GenerationSettings(), first.config.model.resolve().image_size
     painters = {row: _painter(stages[-1].final, row, args.device) for row, stages in rows.items()}
     with stage_progress() as progress:
-        scores = score_rows(
+        return score_rows(
             painters,
-            corpus,
+            Corpus.load(find_pack(args.corpus)),
             AnswerStore(args.out),
             STLPIPS(),
             prompts=study.prompts,
             seeds=study.seeds,
-            size=size,
+            size=next(iter(rows.values()))[-1].config.model.resolve().image_size,
             progress=progress,
         )
-    summary = summarise_rows(scores, REFERENCE, {row: label for row, label in study.paper.items() if row in scores})
+
+
+def _report(
+    scores: Scores,
+    rows: Mapping[str, Sequence[Run]],
+    study: Study,
+    runs: Sequence[Run],
+    args: argparse.Namespace,
+) -> None:
+    from mentor.config.study import REFERENCE
+    from mentor.evaluation.ablations import ablation_table, summarise_rows
+    from mentor.evaluation.report import provenance, write_json
+    from mentor.evaluation.results import write_text
+    from mentor.generation.settings import GenerationSettings
+
+    paper = {row: label for row, label in study.paper.items() if row in scores}
+    summary = summarise_rows(scores, REFERENCE, paper)
     losses = {row: _losses(stages[-1]) for row, stages in rows.items()}
     report = {
         "study": args.study,
         "rows": summary,
         "held_out_losses": losses,
         "runs": {row: [_described(one) for one in stages] for row, stages in rows.items()},
-        "start": str(args.start) if args.start else _described(first),
-        "seconds": seconds,
+        "start": str(args.start) if args.start else _described(runs[0]),
+        "seconds": {str(one.folder.relative_to(args.out)): _seconds(one) for one in runs},
         "prompts": study.prompts,
         "seeds": list(study.seeds),
-        "sampling": vars(settings),
+        "sampling": vars(GenerationSettings()),
         "versions": provenance(),
         "scores": scores,
     }
@@ -114,7 +149,6 @@ def run(args: argparse.Namespace) -> int:
     write_text(args.out / "ablations.md", "\n".join(lines) + "\n")
     print("\n".join(lines))
     print(f"Written: {args.out / 'ablations.json'}, {args.out / 'ablations.md'}")
-    return 0
 
 
 def _study(args: argparse.Namespace) -> Study:
@@ -136,23 +170,6 @@ def _study(args: argparse.Namespace) -> Study:
     if args.seeds is not None:
         changes["seeds"] = tuple(args.seeds)
     return replace(study, **changes)
-
-
-def _train(one: Run, shards: TrainConfig, args: argparse.Namespace) -> None:
-    from mentor.cli.precompute import make_shards
-    from mentor.training.build import build
-    from mentor.training.trainer import Trainer
-
-    if one.final.is_dir():
-        return
-    print(f"== {one.folder}", flush=True)
-    folder = Path(str(one.config.data.shards))
-    if not _complete(folder):
-        # Other runs read these samples too; what made them, the towers, is the same in all.
-        whole = replace(one.config, data=shards.data)
-        make_shards(whole, folder, workers=args.workers, device=args.device)
-    objective, feed = build(one.config)
-    Trainer(one.config, objective, feed, device=args.device).run(one.folder)
 
 
 def _complete(folder: Path) -> bool:
@@ -184,7 +201,7 @@ def _records(one: Run) -> list[dict[str, Any]]:
 
 def _losses(one: Run) -> dict[str, float]:
     """The run's last held-out losses, by what is told."""
-    last = next((record for record in reversed(_records(one)) if record["kind"] == "eval"), {})
+    last: dict[str, Any] = next((found for found in reversed(_records(one)) if found["kind"] == "eval"), {})
     return {label: round(last[name], 4) for label, name in _LOSSES.items() if name in last}
 
 
