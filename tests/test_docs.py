@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 from pathlib import Path
 
 import pytest
 
 from mentor.cli.main import COMMANDS
+from mentor.config.study import REFERENCE, load_study
+from mentor.evaluation.ablations import ablation_table, summarise_rows
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(
@@ -42,3 +45,13 @@ def test_the_readmes_tree_lists_every_package() -> None:
         path.name for path in (ROOT / "src" / "mentor").iterdir() if path.is_dir() and path.name != "__pycache__"
     }
     assert {name for name in packages if f"  {name}/" not in tree} == set()
+
+
+def test_the_ablations_table_is_that_of_the_kept_result() -> None:
+    kept = json.loads(next((ROOT / "benchmarks" / "results").glob("ablations_mini_*.json")).read_text())
+    text = (ROOT / "docs" / "ablations.md").read_text()
+    assert "\n".join(ablation_table(kept["rows"], kept["held_out_losses"])) in text
+    scores = {row: {int(seed): numbers for seed, numbers in found.items()} for row, found in kept["scores"].items()}
+    paper = load_study(kept["study"]).paper
+    again = json.loads(json.dumps(summarise_rows(scores, REFERENCE, paper)))
+    assert again == kept["rows"]
