@@ -40,5 +40,5 @@ def query_former_bundle(context: int = CONFIG.context) -> Bundle:
                 torch.nn.init.normal_(weight)
         for weight in mentor.encoder.connector.parameters():
             if weight.ndim > 1:
-                torch.nn.init.normal_(weight, std=0.3)
+                torch.nn.init.normal_(weight, std=0.6)
     return Bundle(config, mentor, image_tokenizer, text_tokenizer(), text_tokenizer())
