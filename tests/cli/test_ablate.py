@@ -82,6 +82,7 @@ def test_a_study_from_start_to_table(run: Run, study: Path) -> None:
         (["--steps", "stage9=3"], "--steps: expected STAGE=N with a stage among stage1, stage2, got 'stage9=3'"),
         (["--steps", "stage1=0"], "steps: expected 1 or more for every stage"),
         (["--study", "absent.yaml"], "cannot read"),
+        (["--start", "absent"], "absent"),
         (["--prompts", "0"], "expected 1 prompt and 1 seed or more"),
         (["optim.lrr=1"], "unknown key 'optim.lrr'; did you mean 'lr'"),
     ],

@@ -43,7 +43,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
         raise ValueError(f"{path} is not a tokenizer of the tokenizers library: it lacks {', '.join(sorted(missing))}")
     try:
         return Tokenizer.from_str(text)
-    except Exception as error:
+    except Exception as error:  # the library raises nothing narrower
         raise ValueError(f"{path} is not a readable tokenizer: {error}; copy it again") from error
 
 

@@ -62,8 +62,11 @@ def run(args: argparse.Namespace) -> int:
         print(f"{one.folder}: {one.config.name}, {one.config.schedule.steps:,} steps from {_origin(one)}{done}")
     if args.dry_run:
         return 0
+    from mentor.checkpoint.hub import HubOptions, locate
     from mentor.evaluation.answers import check_folder
 
+    if args.start is not None:
+        locate(str(args.start), HubOptions(), only_config=True)  # before any folder is made
     check_folder(args.out)
     _train(runs, args)
     scores = _score(rows, study, args)

@@ -80,11 +80,10 @@ def summarise_rows(scores: Scores, reference: str, paper: Mapping[str, str]) -> 
     if unknown:
         raise ValueError(f"paper: the published table has no row {unknown[0]!r}")
     theirs = {row: published[label] for row, label in paper.items()}
-    return {
-        row: _summary(of_row, None if row == reference else scores[reference])
-        | _verdicts(row, of_row, reference, scores, theirs)
-        for row, of_row in scores.items()
+    summaries = {
+        row: _summary(of_row, None if row == reference else scores[reference]) for row, of_row in scores.items()
     }
+    return {row: summary | _verdicts(row, summary, reference, theirs) for row, summary in summaries.items()}
 
 
 def _summary(of_row: Mapping[int, Mapping[str, Sequence[float]]], reference: Any) -> dict[str, Any]:
@@ -114,13 +113,12 @@ def _pooled(of_row: Mapping[int, Mapping[str, Sequence[float]]]) -> tuple[list[f
 
 
 def _verdicts(
-    row: str, of_row: Any, reference: str, scores: Scores, theirs: Mapping[str, Mapping[str, float]]
+    row: str, summary: Mapping[str, Any], reference: str, theirs: Mapping[str, Mapping[str, float]]
 ) -> dict[str, Any]:
     """The paper's numbers of a row, and whether ours move the same way."""
     found: dict[str, Any] = {"paper": dict(theirs[row])} if row in theirs else {}
     if row == reference or not {row, reference} <= set(theirs):
         return found
-    summary = _summary(of_row, scores[reference])
     found["direction"] = {}
     for name in COLUMNS:
         low, high = summary["interval"][name]

@@ -110,6 +110,7 @@ class Mask2Former:
         result = self._processor.post_process_instance_segmentation(
             outputs, threshold=LOWEST_SCORE, target_sizes=[rgb.size[::-1]], return_binary_maps=True
         )[0]
+        # Where nothing is found the processor gives one empty map and no entry for it.
         found = zip(result["segments_info"], result["segmentation"], strict=False)
         return [
             Detection(LABELS[each["label_id"]], each["score"], box_of(mask), mask)
