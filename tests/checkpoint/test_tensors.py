@@ -156,6 +156,26 @@ def test_half_rounds_float32_and_nothing_else(tmp_path):
     assert (tmp_path / "a.safetensors").stat().st_mode & 0o777 == 0o644
 
 
+def test_compact_loses_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(eight_bit, "EIGHT_BIT_FROM", 100)
+    state = {
+        "full": torch.tensor([1.0, 1e-7, -0.0]),
+        "huge": torch.tensor([70000.0]),
+        "not a number": torch.tensor([float("nan"), 1.0]),
+        "half": torch.tensor([0.5, -0.0, 65504.0]),
+        "table": eight_bit.dequantize_rows(*eight_bit.quantize_rows(torch.randn(20, 10))),
+        "short": torch.randn(5).bfloat16(),
+        "count": torch.tensor(70000),
+    }
+    write_tensors(tmp_path, "a", state, compact=True)
+    read, stored = read_tensors(tmp_path, "a"), load_file(tmp_path / "a.safetensors")
+    for name, tensor in state.items():
+        assert bits(read[name].to(tensor.dtype)) == bits(tensor)
+    assert [stored[name].dtype for name in ("full", "huge", "not a number")] == [torch.float32] * 3
+    assert (stored["half"].dtype, stored["table"].dtype) == (torch.float16, torch.int8)
+    assert stored["short"].dtype == torch.bfloat16
+
+
 def test_a_table_stored_in_eight_bits_stays_so_and_another_does_not_become_so(tmp_path, monkeypatch):
     monkeypatch.setattr(eight_bit, "EIGHT_BIT_FROM", 100)
     path, free = tmp_path / "a.safetensors", torch.randn(20, 10)

@@ -12,11 +12,26 @@ import yaml
 
 from mentor.config.load import read_yaml
 from mentor.config.recipes import find_recipe
+from mentor.data.corpus import find_pack
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Outcome
 
     Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def three_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two styles of the committed pack and its backgrounds: the whole pack is read, and described, many times over."""
+    whole, part = find_pack(), tmp_path / "pack"
+    part.mkdir()
+    manifest = json.loads((whole / "manifest.json").read_text())
+    kept = {f"permissive-{name}-00.tar.gz" for name in ("fluent-emoji", "fluent-emoji-flat", "backgrounds")}
+    manifest["shards"] = [shard for shard in manifest["shards"] if shard["file"] in kept]
+    (part / "manifest.json").write_text(json.dumps(manifest))
+    for name in kept:
+        (part / name).symlink_to((whole / name).resolve())
+    monkeypatch.setenv("MENTOR_CORPUS", str(part))
 
 
 @pytest.fixture
@@ -54,6 +69,7 @@ def test_the_trainings_are_listed_without_any(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
+@pytest.mark.usefixtures("three_shards")
 def test_a_study_from_start_to_table(run: Run, study: Path) -> None:
     command = ("ablate", "--study", study, "--out", "out", "--workers", "0", "--device", "cpu")
     outcome = run(*command)

@@ -10,7 +10,9 @@ import torch
 from huggingface_hub import ModelCard
 
 from mentor import MentorPipeline
+from mentor.checkpoint.layout import ASSETS
 from mentor.checkpoint.store import Bundle
+from mentor.checkpoint.tensors import read_tensors
 from mentor.generation import pretrained
 from mentor.generation.device import resolve_dtype
 from mentor.models.mentor import Mentor
@@ -44,6 +46,15 @@ def test_saved_and_loaded_it_makes_the_same_picture(tmp_path: Path, make) -> Non
     assert one.tobytes() == two.tobytes()
     assert contents(again.save_pretrained(tmp_path / "again", card="Made by a test.")) == contents(folder)
     assert "Made by a test." in ModelCard.load(folder / "README.md").text
+
+
+def test_what_was_read_from_few_bits_is_written_in_few(tmp_path: Path) -> None:
+    shipped = ASSETS / "mini"
+    folder = MentorPipeline.from_pretrained("mini", device="cpu").save_pretrained(tmp_path / "mini")
+    for name in ("model.safetensors", "image_tokenizer.safetensors"):
+        assert (folder / name).stat().st_size < 1.001 * (shipped / name).stat().st_size
+        before, after = (read_tensors(where, name.removesuffix(".safetensors")) for where in (shipped, folder))
+        assert all(torch.equal(before[key].float(), after[key].float()) for key in before)
 
 
 def test_without_a_type_every_part_keeps_its_own(tmp_path: Path) -> None:

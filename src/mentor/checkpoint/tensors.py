@@ -26,19 +26,20 @@ def write_tensors(
     state: Mapping[str, Tensor],
     *,
     half: bool = False,
+    compact: bool = False,
     eight_bit: frozenset[str] = frozenset(),
     shard_bytes: int = 4_000_000_000,
 ) -> None:
     """Writes ``state`` to ``folder`` under ``stem``, every number bit for bit, holding one shard in memory at a time.
 
-    ``half`` stores float32 as float16, and in 8 bits the big matrices for which that is exact (they were before);
-    names in ``eight_bit`` are quantised by row. ValueError for values that are not finite in the fewer bits.
+    ``compact`` stores float32 in 16 bits, and big matrices in 8, where that loses nothing (they were read from fewer bits);
+    ``half`` rounds the rest of float32 to 16 bits too; names in ``eight_bit`` are quantised by row. ValueError for values that are not finite in the fewer bits.
     """
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".{stem}.") as temporary:
         shards: list[Path] = []
         places: dict[str, int] = {}
         size = 0
-        for shard in _shards(state, half, eight_bit, shard_bytes):
+        for shard in _shards(state, half, compact, eight_bit, shard_bytes):
             path = Path(temporary) / str(len(shards))
             try:
                 save_file(shard, path, metadata={"format": "pt"})
@@ -59,13 +60,13 @@ def write_tensors(
 
 
 def _shards(
-    state: Mapping[str, Tensor], half: bool, eight_bit: frozenset[str], limit: int
+    state: Mapping[str, Tensor], half: bool, compact: bool, eight_bit: frozenset[str], limit: int
 ) -> Iterator[dict[str, Tensor]]:
     """The tensors as they are stored, in parts of at most ``limit`` bytes (more only where one alone has more)."""
     shard: dict[str, Tensor] = {}
     size = 0
     for name, tensor in state.items():
-        stored = _stored(name, tensor.detach().cpu(), half, name in eight_bit)
+        stored = _stored(name, tensor.detach().cpu(), half, compact, name in eight_bit)
         added = sum(each.nbytes for each in stored.values())
         if shard and size + added > limit:
             yield shard
@@ -75,12 +76,14 @@ def _shards(
     yield shard
 
 
-def _stored(name: str, tensor: Tensor, half: bool, eight_bit: bool) -> dict[str, Tensor]:
-    if eight_bit or (half and was_eight_bit(tensor)):
+def _stored(name: str, tensor: Tensor, half: bool, compact: bool, eight_bit: bool) -> dict[str, Tensor]:
+    if eight_bit or ((half or compact) and was_eight_bit(tensor)):
         codes, scale = quantize_rows(tensor)
         return {name: codes, name + SCALE_SUFFIX: _finite(name, scale)}
     if half:
         tensor = _finite(name, tensor.half() if tensor.dtype is torch.float32 else tensor)
+    elif compact and tensor.dtype is torch.float32 and torch.equal(tensor.half().float(), tensor):
+        tensor = tensor.half()
     return {name: tensor.contiguous()}
 
 

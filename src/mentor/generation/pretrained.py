@@ -77,7 +77,7 @@ class PretrainedModel:
     ) -> Path:
         """Write the model as a folder that ``from_pretrained`` loads, complete or not at all; returns the folder.
 
-        Every number is kept as it is in memory. ``card`` is the model card's own part, in Markdown. With ``push_to_hub`` the
+        Every number is kept; those that were read from 16 or 8 bits go back to them. ``card`` is the model card's own part, in Markdown. With ``push_to_hub`` the
         folder is uploaded too, to ``repo_id`` (None: the folder's name) with the settings in ``hub``, see ``push_to_hub``.
 
         Raises:
@@ -93,6 +93,7 @@ class PretrainedModel:
             bundle.text_tokenizer,
             query_tokenizer=bundle.query_tokenizer,
             card=card,
+            compact=True,
         )
         if push_to_hub:
             push_folder(folder, repo_id or folder.resolve().name, **hub)

@@ -30,8 +30,8 @@ from mentor.training.protocol import Batch, Objective
 
 DECAY, LATE_DECAY = 0.98, 0.995
 """Codebook decay while codes are restarted, and after."""
-RESTART_BELOW = 0.3
-"""A code used less often than this a batch, on the running average, is restarted."""
+RESTART_SHARE = 0.15
+"""A code used less often than this share of the mean, on the running average, is restarted: any codebook, any batch."""
 PERCEPTUAL_SHARE = 4
 """The perceptual distance sees every fourth picture of a batch: on all of them it would cost as much as the rest."""
 
@@ -116,12 +116,13 @@ class TokenizerObjective(Objective):
 
     def _update_codebook(self, unit_latents: Tensor, codes: Tensor, step: int) -> None:
         early = step / self.steps < self.config.restarts_until
+        mean_uses = codes.numel() / self.module.tokenizer.config.codebook_size
         self.module.average.update(
             self.module.tokenizer.quantize,
             unit_latents.permute(0, 2, 3, 1).flatten(0, 2),
             codes.flatten(),
             decay=DECAY if early else LATE_DECAY,
-            restart_below=RESTART_BELOW if early else 0.0,
+            restart_below=RESTART_SHARE * mean_uses if early else 0.0,
         )
 
     def evaluate(self) -> dict[str, float]:
