@@ -10,7 +10,7 @@ from mentor.data.render import render
 from mentor.data.scenes import Scene, SceneObject
 from mentor.data.tasks import Sample
 from mentor.evaluation.baselines import copy_reference, without_reference
-from mentor.evaluation.judge import Judge, Score
+from mentor.evaluation.judge import Judge, Score, Subjects
 from mentor.models.perceptual import STLPIPS
 
 N = 30
@@ -22,8 +22,13 @@ def samples(small_corpus: Corpus) -> list[Sample]:
 
 
 @pytest.fixture(scope="module")
-def judge(small_corpus: Corpus, samples: list[Sample], trunk: STLPIPS) -> Judge:
-    return Judge(small_corpus, samples, trunk)
+def subjects(small_corpus: Corpus, trunk: STLPIPS) -> Subjects:
+    return Subjects(small_corpus, trunk)
+
+
+@pytest.fixture(scope="module")
+def judge(subjects: Subjects, samples: list[Sample]) -> Judge:
+    return Judge(subjects, samples)
 
 
 def means(scores: list[Score]) -> tuple[float, float]:
@@ -93,8 +98,8 @@ def test_ignoring_the_reference_leaves_the_caption(samples: list[Sample]) -> Non
         assert any(word in prompt.text for word in sample.scene.objects[0].subject.split())
 
 
-def test_refuses_prompts_that_give_no_anchor(small_corpus: Corpus, samples: list[Sample], trunk: STLPIPS) -> None:
+def test_refuses_prompts_that_give_no_anchor(subjects: Subjects, samples: list[Sample]) -> None:
     with pytest.raises(ValueError, match="at least one evaluation prompt"):
-        Judge(small_corpus, [], trunk)
+        Judge(subjects, [])
     with pytest.raises(ValueError, match="two different subjects"):
-        Judge(small_corpus, samples[:1], trunk)
+        Judge(subjects, samples[:1])

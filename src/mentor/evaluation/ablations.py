@@ -12,7 +12,7 @@ import numpy as np
 
 from mentor.data.held_out import evaluation_prompts
 from mentor.evaluation.answers import AnswerStore, Painter
-from mentor.evaluation.judge import Judge
+from mentor.evaluation.judge import Judge, Subjects
 from mentor.evaluation.protocol import Progress
 from mentor.evaluation.published import published_rows
 from mentor.evaluation.statistics import bootstrap
@@ -53,7 +53,8 @@ def score_rows(
     """
     test = corpus.split("test")
     sets = {seed: evaluation_prompts(test, prompts, seed, size=size) for seed in seeds}
-    judges = {seed: Judge(corpus, samples, trunk) for seed, samples in sets.items()}
+    subjects = Subjects(corpus, trunk)
+    judges = {seed: Judge(subjects, samples) for seed, samples in sets.items()}
     scores: Scores = {}
     for row, make in painters.items():
         painter = make()

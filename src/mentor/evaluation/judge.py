@@ -17,7 +17,7 @@ from PIL import Image
 
 from mentor.data.tasks import Sample
 from mentor.evaluation.checker import Found, Parsed, parse
-from mentor.evaluation.features import SubjectFeatures, similarity, similarity_table, subject_crop
+from mentor.evaluation.features import Described, SubjectFeatures, similarity, similarity_table, subject_crop
 from mentor.evaluation.following import follow, match, second
 from mentor.evaluation.statistics import auc
 
@@ -56,29 +56,41 @@ class Anchors:
     """Chance that a true target is more like the reference than another subject is."""
 
 
-class Judge:
-    """Knows the prompts' references, targets and anchors; scores any set of answers to them.
+class Subjects:
+    """The held-out cut-outs of ``corpus`` as features, in the order of the corpus.
 
-    ``corpus`` is the whole corpus: what all subjects share is learned from its training part, and the second object is
-    looked up among the concepts of the test part. Raises ``ValueError`` without samples or with too few to set the anchors.
+    What all subjects share is learned from ``COMMON`` cut-outs of its training part, drawn with ``seed``. Raises
+    ``ValueError`` with fewer than two of those.
     """
 
-    def __init__(self, corpus: Corpus, samples: Sequence[Sample], trunk: STLPIPS, *, seed: int = 0) -> None:
-        if not samples:
-            raise ValueError("expected at least one evaluation prompt, got none")
-        self.samples = samples
+    def __init__(self, corpus: Corpus, trunk: STLPIPS, *, seed: int = 0) -> None:
         train, test = corpus.split("train").cutouts, corpus.split("test").cutouts
         chosen = np.random.default_rng(seed).permutation(len(train))[:COMMON]
         self._features = SubjectFeatures(trunk, [subject_crop(train[number].image) for number in chosen])
-        self._cutouts = self._features.describe([subject_crop(cutout.image) for cutout in test])
-        self._row = {cutout.key: row for row, cutout in enumerate(test)}
-        self._identity = {cutout.key: cutout.identity for cutout in test}
-        self._concept = {cutout.key: cutout.concept for cutout in test}
-        concepts = sorted(set(self._concept.values()))
-        self._concepts = {concept: row for row, concept in enumerate(concepts)}
-        self._members = [
-            np.flatnonzero([self._concepts[cutout.concept] == row for cutout in test]) for row in range(len(concepts))
-        ]
+        self.described = self._features.describe([subject_crop(cutout.image) for cutout in test])
+        self.row = {cutout.key: row for row, cutout in enumerate(test)}
+        self.identity = {cutout.key: cutout.identity for cutout in test}
+        concepts = {concept: row for row, concept in enumerate(sorted({cutout.concept for cutout in test}))}
+        self.concept = {cutout.key: concepts[cutout.concept] for cutout in test}
+        rows = np.array([self.concept[cutout.key] for cutout in test])
+        self.members = [np.flatnonzero(rows == concept) for concept in range(len(concepts))]
+
+    def describe(self, crops: Sequence[Image.Image]) -> Described:
+        """Features of other crops, comparable with ``described``."""
+        return self._features.describe(crops)
+
+
+class Judge:
+    """Knows the prompts' references, targets and anchors; scores any set of answers to them.
+
+    ``subjects`` are those of the corpus that the prompts were drawn from: among their concepts the second object is looked
+    up. Raises ``ValueError`` without samples or with too few to set the anchors.
+    """
+
+    def __init__(self, subjects: Subjects, samples: Sequence[Sample]) -> None:
+        if not samples:
+            raise ValueError("expected at least one evaluation prompt, got none")
+        self.subjects, self.samples = subjects, samples
         self.anchors = self._measure_anchors()
 
     def score(self, pictures: Sequence[Image.Image]) -> list[Score]:
@@ -107,10 +119,10 @@ class Judge:
                 found = _stands_for(sample, parsed, matched, shown)
                 if found is not None:
                     crops.append(subject_crop(picture, found.mask))
-                    rows.append(self._row[key])
+                    rows.append(self.subjects.row[key])
                     owners.append((number, place))
         if crops:
-            alike = similarity(self._cutouts[rows], self._features.describe(crops))
+            alike = similarity(self.subjects.described[rows], self.subjects.describe(crops))
             for (number, place), value in zip(owners, alike, strict=True):
                 result[number][place] = value
         return result
@@ -125,12 +137,12 @@ class Judge:
                 found = matched[other]
                 if found is not None:
                     crops.append(subject_crop(picture, found.mask))
-                    owners.append((number, self._concepts[self._concept[sample.scene.objects[other].key]]))
+                    owners.append((number, self.subjects.concept[sample.scene.objects[other].key]))
         if not crops:
             return result
-        table = similarity_table(self._features.describe(crops), self._cutouts)
+        table = similarity_table(self.subjects.describe(crops), self.subjects.described)
         for alike, (number, concept) in zip(table, owners, strict=True):
-            best = np.array([alike[members].max() for members in self._members])
+            best = np.array([alike[members].max() for members in self.subjects.members])
             below = np.delete(best, concept) < best[concept]
             result[number] = bool(len(below) == 0 or below.mean() >= LIKE)
         return result
@@ -143,12 +155,13 @@ class Judge:
             if found is not None:
                 keys.append(sample.references[0])
                 crops.append(subject_crop(picture, found.mask))
-        identities = [self._identity[key] for key in keys]
+        identities = [self.subjects.identity[key] for key in keys]
         pairs = [(i, (i + shift) % len(keys)) for shift in SHIFTS for i in range(len(keys))]
         pairs = [(i, j) for i, j in pairs if identities[i] != identities[j]]
         if not pairs:
             raise ValueError("expected prompts with at least two different subjects; ask for more of them")
-        references, targets = self._cutouts[[self._row[key] for key in keys]], self._features.describe(crops)
+        references = self.subjects.described[[self.subjects.row[key] for key in keys]]
+        targets = self.subjects.describe(crops)
         true = similarity(references, targets)
         other = similarity(references[[i for i, _ in pairs]], targets[[j for _, j in pairs]])
         if true.mean() <= other.mean():

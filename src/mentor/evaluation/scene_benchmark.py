@@ -11,7 +11,7 @@ from mentor.data.catalog import catalog_of
 from mentor.data.held_out import evaluation_prompts
 from mentor.data.tasks import Sample
 from mentor.evaluation.answers import AnswerStore, PipelinePainter
-from mentor.evaluation.judge import Judge
+from mentor.evaluation.judge import Judge, Subjects
 from mentor.evaluation.protocol import Item, Progress, Record, Row, Scores, Source, Tools
 from mentor.evaluation.record_means import record_means
 from mentor.evaluation.report import LABELS, scene_lines
@@ -63,7 +63,7 @@ class SceneBenchmark:
         shown = [pictures[number] for number in range(len(items))]
         size, blank = (self.size, self.size), Image.new("RGB", (self.size, self.size))
         fitted = [blank if picture is None else _fitted(picture, size) for picture in shown]
-        judge = Judge(self.corpus, self.samples, STLPIPS())
+        judge = Judge(Subjects(self.corpus, STLPIPS()), self.samples)
         numbers = [{"cp": score.cp, "pf": score.pf, **score.attributes} for score in judge.score(fitted)]
         records = [
             Record(item.key, item.groups, {} if picture is None else each, "no picture" if picture is None else None)

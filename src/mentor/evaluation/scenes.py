@@ -18,7 +18,7 @@ from mentor.data.tasks import TASKS, Sample
 from mentor.evaluation.answers import AnswerStore, Painter, Progress
 from mentor.evaluation.baselines import copy_reference, without_reference
 from mentor.evaluation.following import ATTRIBUTES
-from mentor.evaluation.judge import Judge, Score
+from mentor.evaluation.judge import Judge, Score, Subjects
 from mentor.evaluation.pixels import reconstruction_errors, segmentation_iou
 from mentor.evaluation.statistics import bootstrap, summarise
 
@@ -60,7 +60,7 @@ def evaluate_scenes(
     test = corpus.split("test")
     samples = evaluation_prompts(test, n, seed, size=painter.size)
     seeds = [seed + number for number in range(n)]
-    judge = Judge(corpus, samples, trunk)
+    judge = Judge(Subjects(corpus, trunk), samples)
     truth = [sample.target for sample in samples]
 
     answers = {
