@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import sys
 from collections.abc import Sequence
@@ -50,12 +51,27 @@ def build_parser(named: str | None) -> Parser:
     return parser
 
 
+def _parse(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace:
+    """The arguments; ``key=value`` words may also follow the flags, where argparse takes them for unknown ones."""
+    args, rest = parser.parse_known_args(arguments)
+    if hasattr(args, "overrides"):
+        args.overrides += [word for word in rest if _is_override(word)]
+        rest = [word for word in rest if not _is_override(word)]
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return args
+
+
+def _is_override(word: str) -> bool:
+    return "=" in word and not word.startswith("-")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status: 0, or 2 after a mistake of the user, told in one line."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     named = next((argument for argument in arguments if not argument.startswith("-")), "")
     try:
-        args = build_parser(named).parse_args(arguments)
+        args = _parse(build_parser(named), arguments)
         module = importlib.import_module(f"mentor.cli.{COMMANDS[args.command].module}")
         return int(module.run(args))
     except ModuleNotFoundError as error:
