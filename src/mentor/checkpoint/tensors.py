@@ -33,7 +33,8 @@ def write_tensors(
     """Writes ``state`` to ``folder`` under ``stem``, every number bit for bit, holding one shard in memory at a time.
 
     ``compact`` stores float32 in 16 bits, and big matrices in 8, where that loses nothing (they were read from fewer bits);
-    ``half`` rounds the rest of float32 to 16 bits too; names in ``eight_bit`` are quantised by row. ValueError for values that are not finite in the fewer bits.
+    ``half`` rounds the rest of float32 to 16 bits too; names in ``eight_bit`` are quantised by row. ValueError for values
+    that are not finite in the fewer bits.
     """
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".{stem}.") as temporary:
         shards: list[Path] = []

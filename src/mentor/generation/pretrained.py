@@ -77,8 +77,9 @@ class PretrainedModel:
     ) -> Path:
         """Write the model as a folder that ``from_pretrained`` loads, complete or not at all; returns the folder.
 
-        Every number is kept; those that were read from 16 or 8 bits go back to them. ``card`` is the model card's own part, in Markdown. With ``push_to_hub`` the
-        folder is uploaded too, to ``repo_id`` (None: the folder's name) with the settings in ``hub``, see ``push_to_hub``.
+        Every number is kept; those that were read from 16 or 8 bits go back to them. ``card`` is the model card's own part, in
+        Markdown. With ``push_to_hub`` the folder is uploaded too, to ``repo_id`` (None: the folder's name) with the settings
+        in ``hub``, see ``push_to_hub``.
 
         Raises:
             ValueError: the folder holds something else, or the hub does not take the model.
