@@ -84,6 +84,10 @@ def test_a_study_from_start_to_table(run: Run, study: Path) -> None:
     assert "object_nll/subject/right" in told
     table = Path("out/ablations.md").read_text()
     assert table in outcome.out and "| no-subject |" in table
+    made = {path: path.stat().st_mtime_ns for path in Path("out").rglob("*.safetensors")}
+    assert run(*command).status == 0
+    assert {path: path.stat().st_mtime_ns for path in Path("out").rglob("*.safetensors")} == made
+    assert Path("out/ablations.md").read_text() == table
     told = run(*command, "--dry-run")
     assert told.out.count("(done)") == len(told.out.splitlines()) == 3
     other = run(*command, "--steps", "later=3")

@@ -170,6 +170,16 @@ def test_merge_leaves_its_arguments_alone() -> None:
         ({"ema": 1.5}, "ema: expected a share"),
         ({"mentor": {"condition_dropout": -0.1}}, "mentor.condition_dropout"),
         ({"data": {"weights": {"subject": -1}}}, "data.weights"),
+        ({"data": {"weights": {"subject": float("nan")}}}, "data.weights"),
+        ({"data": {"samples": 0}}, "data.samples: expected 1 or more, got 0"),
+        ({"data": {"held_out": -1}}, "data.held_out: expected 0 or more, got -1"),
+        ({"data": {"workers": -1}}, "data.workers: expected 0 or more"),
+        ({"optim": {"lr": float("nan")}}, "optim.lr: expected 0 or more, got nan"),
+        ({"optim": {"clip": float("inf")}}, "optim.clip: expected 0 or more, got inf"),
+        ({"schedule": {"warmup": float("nan")}}, "schedule.warmup: expected 0 or more, got nan"),
+        ({"logging": {"evaluate_every": -5}}, "logging.evaluate_every: expected 0 or more"),
+        ({"checkpointing": {"every": -1}}, "checkpointing.every: expected 0 or more"),
+        ({"mentor": {"evaluation_samples": -1}}, "mentor.evaluation_samples: expected 0 or more"),
     ],
 )
 def test_impossible_recipes(changes: dict[str, Any], message: str) -> None:

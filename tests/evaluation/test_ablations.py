@@ -79,7 +79,10 @@ def judged(small_corpus: Corpus, trunk: STLPIPS, tmp_path_factory: pytest.TempPa
     blank = FakePainter(lambda prompt, seed: Image.new("RGB", (64, 64)), fingerprint="two")
     rows = {"full": lambda: perfect, "worse": lambda: blank}
     options: dict[str, Any] = {"prompts": 20, "seeds": (0, 1), "size": 64}
-    return score_rows(rows, small_corpus, AnswerStore(folder), trunk, **options), folder
+    found = score_rows(rows, small_corpus, AnswerStore(folder), trunk, **options)
+    again = score_rows(rows, small_corpus, AnswerStore(folder), trunk, **options)
+    assert again == found and perfect.calls == 40, "pictures that are there are not drawn again"
+    return found, folder
 
 
 def test_true_pictures_win(judged: tuple[Scores, Path]) -> None:

@@ -82,6 +82,23 @@ def test_restarts_end_and_the_codebook_moves_only_in_training() -> None:
     assert int((made.module.average.counts >= 0.3).sum()) == 32
 
 
+@pytest.mark.parametrize(("count", "uses"), [(8, 4.0), (1, 0.5)])
+def test_codes_restart_below_a_share_of_the_mean_use(count: int, uses: float) -> None:
+    """``count`` pictures of 16 codes each, 32 codes: a code is used ``uses`` times on average."""
+    made = objective(steps=10, restarts_until=0.5)
+    made.module.train()
+    batch, average = {"pixels": pictures(count)}, made.module.average
+    made.loss(batch, 0)
+    used = set(made.module.tokenizer.encode(batch["pixels"]).flatten().tolist())
+    below, above = [code for code in range(32) if code not in used][:2]
+    average.counts[:] = 1000.0
+    average.counts[below], average.counts[above] = 0.14 * uses, 0.16 * uses / 0.98  # decay: 2 % a batch
+    average.sums[:] = average.counts[:, None] * made.module.tokenizer.quantize.codebook.detach()
+    made.loss(batch, 1)
+    assert float(average.counts[below]) == pytest.approx(max(1.0, 0.15 * uses))
+    assert float(average.counts[above]) == pytest.approx(0.16 * uses, rel=1e-3)
+
+
 def test_refining_the_decoder_leaves_every_code_as_it_was() -> None:
     made = objective()
     made.module.train()

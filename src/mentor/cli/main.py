@@ -52,13 +52,16 @@ def build_parser(named: str | None) -> Parser:
 
 
 def _parse(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace:
-    """The arguments; ``key=value`` words may also follow the flags, where argparse takes them for unknown ones."""
+    """The arguments; ``key=value`` words may also follow the flags, where argparse takes them for unknown ones.
+
+    ValueError for other words that the command does not know.
+    """
     args, rest = parser.parse_known_args(arguments)
     if hasattr(args, "overrides"):
         args.overrides += [word for word in rest if _is_override(word)]
         rest = [word for word in rest if not _is_override(word)]
     if rest:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        raise ValueError(f"unrecognized arguments: {' '.join(rest)} (see mentor {args.command} --help)")
     return args
 
 

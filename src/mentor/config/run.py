@@ -5,6 +5,7 @@ Imports no torch. ``TrainConfig`` is the whole recipe; ``mentor train RECIPE opt
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -217,6 +218,7 @@ class TrainConfig:
             "schedule.steps": self.schedule.steps,
             "data.batch_size": self.data.batch_size,
             "data.length_multiple": self.data.length_multiple,
+            "data.samples": self.data.samples,
             "optim.accumulate": self.optim.accumulate,
             "checkpointing.keep": self.checkpointing.keep,
         }
@@ -229,12 +231,25 @@ class TrainConfig:
             )
         if self.lora is not None and self.lora.rank < 1:
             raise ValueError(f"lora.rank: expected 1 or more, got {self.lora.rank}")
-        for key, value in (
-            ("optim.skip_nonfinite", self.optim.skip_nonfinite),
-            ("engine.processes", self.engine.processes),
-        ):
-            if value < 0:
-                raise ValueError(f"{key}: expected 0 or more, got {value}")
+        not_negative = {
+            "optim.lr": self.optim.lr,
+            "optim.muon_lr": self.optim.muon_lr,
+            "optim.weight_decay": self.optim.weight_decay,
+            "optim.clip": self.optim.clip,
+            "optim.skip_nonfinite": self.optim.skip_nonfinite,
+            "schedule.warmup": self.schedule.warmup,
+            "data.held_out": self.data.held_out,
+            "data.workers": self.data.workers,
+            "mentor.evaluation_samples": self.mentor.evaluation_samples,
+            "logging.every": self.logging.every,
+            "logging.evaluate_every": self.logging.evaluate_every,
+            "logging.grid_every": self.logging.grid_every,
+            "checkpointing.every": self.checkpointing.every,
+            "engine.processes": self.engine.processes,
+        }
+        for key, number in not_negative.items():
+            if not 0 <= number < math.inf:  # also refuses what is no number
+                raise ValueError(f"{key}: expected 0 or more, got {number}")
         shares = {
             "ema": self.ema,
             "schedule.floor": self.schedule.floor,
@@ -245,12 +260,10 @@ class TrainConfig:
         for key, share in shares.items():
             if not 0 <= share <= 1:
                 raise ValueError(f"{key}: expected a share between 0 and 1, got {share}")
-        if self.schedule.warmup < 0:
-            raise ValueError(f"schedule.warmup: expected 0 or more, got {self.schedule.warmup}")
         if self.schedule.released and self.schedule.decay_from:
             raise ValueError(
                 f"schedule.decay_from: {self.schedule.kind} always decays from the end of the warm-up on; expected 0, "
                 f"got {self.schedule.decay_from}"
             )
-        if any(weight < 0 for weight in self.data.weights.values()):
+        if not all(0 <= weight < math.inf for weight in self.data.weights.values()):
             raise ValueError(f"data.weights: expected shares of 0 or more, got {self.data.weights}")

@@ -110,8 +110,9 @@ class Mask2Former:
         result = self._processor.post_process_instance_segmentation(
             outputs, threshold=LOWEST_SCORE, target_sizes=[rgb.size[::-1]], return_binary_maps=True
         )[0]
+        entries = result["segments_info"]
         # Where nothing is found the processor gives one empty map and no entry for it.
-        found = zip(result["segments_info"], result["segmentation"], strict=False)
+        found = zip(entries, result["segmentation"][: len(entries)], strict=True)
         return [
             Detection(LABELS[each["label_id"]], each["score"], box_of(mask), mask)
             for each, mask in ((each, shown.numpy() == 1) for each, shown in found)
