@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mentor.data.corpus import Corpus
 
 COUNTS = {"train": 9, "held_out": 3}
+FEWER = {"train": 6, "held_out": 3}
 
 
 def _encoders() -> Encoders:
@@ -38,8 +39,8 @@ def _mixtures(corpus: Corpus) -> dict[str, Mixture]:
 
 
 def _run(folder: Path, corpus: Corpus, encoders: Encoders | None = None, **options: Any) -> None:
-    settings = {"origin": {"a": 1}, "shard_size": 4, "batch_size": 2} | options
-    precompute(folder, _mixtures(corpus), COUNTS, encoders or _encoders(), settings.pop("origin"), **settings)
+    settings = {"counts": COUNTS, "origin": {"a": 1}, "shard_size": 4, "batch_size": 2} | options
+    precompute(folder, _mixtures(corpus), encoders=encoders or _encoders(), **settings)
 
 
 def test_samples_equal_those_computed_on_the_spot(tmp_path: Path, tiny_corpus: Corpus) -> None:
@@ -80,12 +81,40 @@ def test_an_interrupted_run_and_worker_processes_give_the_same_bytes(tmp_path: P
     assert len(list((tmp_path / "parts").glob("*.safetensors"))) == 2
     with pytest.raises(ValueError, match="train-00002"):
         PrecomputedDataset(tmp_path / "parts", "train")
-    made: list[int] = []
-    encoders = _encoders()
-    counting = Encoders(lambda p: made.append(len(p)) or encoders.codes(p), encoders.features, encoders.processor)
+    made, counting = _counting()
     _run(tmp_path / "parts", tiny_corpus, counting, workers=1)
     assert sum(made) == 1 + 3  # the ninth training sample and the held-out ones: nothing twice
     assert _contents(tmp_path / "parts") == _contents(tmp_path / "whole")
+
+
+def _counting() -> tuple[list[int], Encoders]:
+    """Encoders, and how many pictures each call of them was given."""
+    made: list[int] = []
+    encoders = _encoders()
+    return made, Encoders(lambda p: made.append(len(p)) or encoders.codes(p), encoders.features, encoders.processor)
+
+
+def test_more_samples_are_added_to_those_that_are_there(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    _run(tmp_path / "whole", tiny_corpus)
+    _run(tmp_path / "grown", tiny_corpus, counts=FEWER)
+    made, counting = _counting()
+    _run(tmp_path / "grown", tiny_corpus, counting)
+    assert sum(made) == 5  # the second shard again, which was half full, and the third: no held-out sample
+    assert _contents(tmp_path / "grown") == _contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("counts", "difference"),
+    [(FEWER, "samples.train: 9 -> 6"), ({"train": 12, "held_out": 2}, "samples.held_out: 3 -> 2")],
+)
+def test_samples_are_not_taken_away(
+    tmp_path: Path, tiny_corpus: Corpus, counts: dict[str, int], difference: str
+) -> None:
+    _run(tmp_path / "s", tiny_corpus)
+    before = _contents(tmp_path / "s")
+    with pytest.raises(ValueError, match=f"made otherwise .*{difference}"):
+        _run(tmp_path / "s", tiny_corpus, counts=counts)
+    assert _contents(tmp_path / "s") == before
 
 
 def test_shards_of_another_origin_are_not_mixed(tmp_path: Path, tiny_corpus: Corpus) -> None:

@@ -1,7 +1,8 @@
 """Draws samples once and stores what training needs of them: everything frozen is computed here, not in every step.
 
 Worker processes compose the pictures; the models run in the calling process. A shard that is there is not made again,
-and every sample follows from (seed, index), so an interrupted run is simply started once more.
+and every sample follows from (seed, index), so an interrupted run is simply started once more, and one that asks for more
+samples than lie there adds them.
 """
 
 from __future__ import annotations
@@ -47,14 +48,13 @@ def precompute(
     """Writes ``counts[split]`` samples of ``mixtures[split]`` for both splits into ``folder``.
 
     ``origin`` (plain data: configuration, fingerprints) is written beside the shards. ``progress`` is called with
-    split, samples done and samples in all. Raises ValueError if the folder holds shards of another origin.
+    split, samples done and samples in all. Raises ValueError if the folder holds shards of another origin, or more
+    training samples.
     """
     numbers = {split: -(-counts[split] // shard_size) for split in SPLITS}
     manifest = {"origin": origin, "shard_size": shard_size, "samples": counts, "shards": numbers}
     if (folder / "shards.json").exists():
-        changed = differences(read_manifest(folder), manifest)
-        if changed:
-            raise ValueError(f"{folder} holds shards made otherwise ({'; '.join(changed[:5])}); choose another --out")
+        _make_room(folder, manifest)
     folder.mkdir(parents=True, exist_ok=True)
     write_manifest(folder, manifest)
     for split in SPLITS:
@@ -68,6 +68,22 @@ def precompute(
             if path in missing:
                 write_shard(path, [row for _ in missing[path] for row in encode(next(drawn), encoders)])
             progress(split, indices.stop, counts[split])
+
+
+def _make_room(folder: Path, manifest: dict[str, Any]) -> None:
+    """Takes the last training shard away if it is to become longer.
+
+    Held-out samples stay as many as they were: some sources take them from what would else be trained on.
+    """
+    present = read_manifest(folder)
+    before, wanted = present["samples"]["train"], manifest["samples"]["train"]
+    grown = {part: present[part] | {"train": manifest[part]["train"]} for part in ("samples", "shards")}
+    changed = differences(present | grown if wanted > before else present, manifest)
+    if changed:
+        raise ValueError(f"{folder} holds shards made otherwise ({'; '.join(changed[:5])}); choose another --out")
+    full, rest = divmod(before, manifest["shard_size"])
+    if wanted > before and rest:
+        (folder / shard_name("train", full)).unlink(missing_ok=True)
 
 
 class _Samples(torch.utils.data.Dataset[Prepared]):
