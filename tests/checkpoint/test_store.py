@@ -77,13 +77,13 @@ def test_what_is_loaded_can_be_trained(bundle, folder):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("half", [False, True])
-def test_saved_again_every_file_is_the_same(bundle, tmp_path, dtype, half):
+@pytest.mark.parametrize("storage", ["full", "half"])
+def test_saved_again_every_file_is_the_same(bundle, tmp_path, dtype, storage):
     bundle.mentor.to(dtype), bundle.image_tokenizer.to(dtype)
-    first = save(bundle, tmp_path / "first", half=half)
-    again = save(load_bundle(first, dtype=dtype), tmp_path / "again", half=half)
+    first = save(bundle, tmp_path / "first", storage=storage)
+    again = save(load_bundle(first, dtype=dtype), tmp_path / "again", storage=storage)
     assert contents(first) == contents(again)
-    if not half:
+    if storage == "full":
         stored = load_file(first / "model.safetensors")
         for name, weight in bundle.mentor.state_dict().items():
             assert stored[name].dtype == dtype
@@ -91,7 +91,7 @@ def test_saved_again_every_file_is_the_same(bundle, tmp_path, dtype, half):
 
 
 def test_rounding_to_sixteen_bits_moves_the_weights_by_a_thousandth(bundle, tmp_path):
-    loaded = load_bundle(save(bundle, tmp_path / "half", half=True))
+    loaded = load_bundle(save(bundle, tmp_path / "half", storage="half"))
     for name, weight in bundle.mentor.state_dict().items():
         torch.testing.assert_close(loaded.mentor.state_dict()[name], weight, rtol=1e-3, atol=1e-4)
 
@@ -151,7 +151,7 @@ def test_a_failed_save_leaves_what_was_there(bundle, folder):
     with torch.no_grad():
         bundle.mentor.null_condition[0, 0] = float("nan")
     with pytest.raises(ValueError, match="null_condition holds values that are not finite"):
-        save(bundle, folder, half=True)
+        save(bundle, folder, storage="half")
     assert contents(folder) == before
     assert [path.name for path in folder.parent.iterdir()] == ["tiny"]
 

@@ -118,11 +118,11 @@ class Counted(Mapping[str, Tensor]):
         return 30
 
 
-@pytest.mark.parametrize("half", [False, True])
-def test_no_more_than_a_shard_is_in_memory(tmp_path, half):
+@pytest.mark.parametrize("storage", ["full", "half"])
+def test_no_more_than_a_shard_is_in_memory(tmp_path, storage):
     state = Counted()
-    write_tensors(tmp_path, "a", state, half=half, shard_bytes=4000)
-    assert len(names(tmp_path)) == 1 + (30 // 8 + 1 if half else 30 // 4 + 1)
+    write_tensors(tmp_path, "a", state, storage=storage, shard_bytes=4000)
+    assert len(names(tmp_path)) == 1 + (30 // 8 + 1 if storage == "half" else 30 // 4 + 1)
     assert state.most <= 5000 + 1000
     read = read_tensors(tmp_path, "a")
     assert [float(read[name][0]) for name in read] == [float(name) for name in read]
@@ -146,7 +146,7 @@ def test_half_rounds_float32_and_nothing_else(tmp_path):
         "count": torch.tensor(70000),
         "used": torch.tensor([True, False]),
     }
-    write_tensors(tmp_path, "a", state, half=True)
+    write_tensors(tmp_path, "a", state, storage="half")
     read = read_tensors(tmp_path, "a")
     assert torch.equal(read["weight"], state["weight"].half())
     assert read["weight"].dtype == torch.float16
@@ -167,7 +167,7 @@ def test_compact_loses_nothing(tmp_path, monkeypatch):
         "short": torch.randn(5).bfloat16(),
         "count": torch.tensor(70000),
     }
-    write_tensors(tmp_path, "a", state, compact=True)
+    write_tensors(tmp_path, "a", state, storage="compact")
     read, stored = read_tensors(tmp_path, "a"), load_file(tmp_path / "a.safetensors")
     for name, tensor in state.items():
         assert bits(read[name].to(tensor.dtype)) == bits(tensor)
@@ -180,14 +180,14 @@ def test_a_table_stored_in_eight_bits_stays_so_and_another_does_not_become_so(tm
     monkeypatch.setattr(eight_bit, "EIGHT_BIT_FROM", 100)
     path, free = tmp_path / "a.safetensors", torch.randn(20, 10)
     write_tensors(
-        tmp_path, "a", {"table": torch.randn(20, 10), "free": free}, half=True, eight_bit=frozenset({"table"})
+        tmp_path, "a", {"table": torch.randn(20, 10), "free": free}, storage="half", eight_bit=frozenset({"table"})
     )
     first = dict(read_tensors(tmp_path, "a"))
     assert first.keys() == {"table", "free"}
     assert first["table"].dtype == torch.float32
     size = path.stat().st_size
     for _ in range(2):
-        write_tensors(tmp_path, "a", dict(read_tensors(tmp_path, "a")), half=True)
+        write_tensors(tmp_path, "a", dict(read_tensors(tmp_path, "a")), storage="half")
         assert path.stat().st_size == size
         assert torch.equal(read_tensors(tmp_path, "a")["table"], first["table"])
     stored = load_file(path)
@@ -207,7 +207,7 @@ def test_a_table_and_its_scales_may_lie_in_different_shards(tmp_path):
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e6])
 def test_values_that_sixteen_bits_cannot_hold_are_refused(tmp_path, value):
     with pytest.raises(ValueError, match="layer.weight holds values that are not finite"):
-        write_tensors(tmp_path, "a", {"layer.weight": torch.tensor([1.0, value])}, half=True)
+        write_tensors(tmp_path, "a", {"layer.weight": torch.tensor([1.0, value])}, storage="half")
     assert not names(tmp_path)
 
 
@@ -215,7 +215,7 @@ def test_a_write_that_fails_midway_leaves_what_was_there(tmp_path):
     write_tensors(tmp_path, "a", {"one": torch.ones(10)})
     bad = {"first": torch.ones(10), "second": torch.tensor([float("nan")] * 10)}
     with pytest.raises(ValueError, match="second"):
-        write_tensors(tmp_path, "a", bad, half=True, shard_bytes=20)
+        write_tensors(tmp_path, "a", bad, storage="half", shard_bytes=20)
     assert names(tmp_path) == ["a.safetensors"]
     assert torch.equal(read_tensors(tmp_path, "a")["one"], torch.ones(10))
 

@@ -28,7 +28,7 @@ from mentor.checkpoint.layout import (
     read_config,
 )
 from mentor.checkpoint.strict import check_names, load_strict
-from mentor.checkpoint.tensors import read_tensors, write_tensors
+from mentor.checkpoint.tensors import Storage, read_tensors, write_tensors
 from mentor.checkpoint.text_tokenizer import read_text_tokenizers, read_tokenizer
 from mentor.config.load import to_dict
 from mentor.config.model import MentorConfig
@@ -75,8 +75,7 @@ def save_bundle(
     *,
     query_tokenizer: Tokenizer | None = None,
     card: str | None = None,
-    half: bool = False,
-    compact: bool = False,
+    storage: Storage = "full",
 ) -> Path:
     """``write_bundle`` for a model in memory."""
     return write_bundle(
@@ -87,8 +86,7 @@ def save_bundle(
         text_tokenizer,
         query_tokenizer=query_tokenizer,
         card=card,
-        half=half,
-        compact=compact,
+        storage=storage,
     )
 
 
@@ -101,17 +99,14 @@ def write_bundle(
     *,
     query_tokenizer: Tokenizer | None = None,
     card: str | None = None,
-    half: bool = False,
-    compact: bool = False,
+    storage: Storage = "full",
 ) -> Path:
     """Writes a model as a folder, complete or not at all, replacing a bundle that is there; returns the folder.
 
     ``model`` and ``image_tokenizer`` have the names of ``Mentor(config)`` and its ``ImageTokenizer``; they are gone through
-    once, a shard at a time. ``half`` stores float32 in 16 bits and fewer, ``compact`` only where that loses nothing
-    (``write_tensors``).
-    Without ``text_tokenizer`` the bundle is not complete, and loading says what to add. ``card`` is the model card's own
-    part, in Markdown. ValueError for other names or shapes, for weights that are not finite in 16 bits, or when ``directory``
-    holds something that is not a bundle.
+    once, a shard at a time. Without ``text_tokenizer`` the bundle is not complete, and loading says what to add. ``card`` is
+    the model card's own part, in Markdown. ValueError for other names or shapes, for weights that are not finite in 16 bits,
+    or when ``directory`` holds something that is not a bundle.
     """
     target = Path(directory).resolve()
     check_target(target)
@@ -125,7 +120,7 @@ def write_bundle(
         folder = Path(temporary) / "new"
         folder.mkdir()
         for stem, state in parts.items():
-            write_tensors(folder, stem, state, half=half, compact=compact)
+            write_tensors(folder, stem, state, storage=storage)
         (folder / CONFIG).write_text(json.dumps(to_dict(config), indent=2) + "\n", encoding="utf-8")
         for file, tokenizer in {TEXT_TOKENIZER: text_tokenizer, QUERY_TOKENIZER: query_tokenizer}.items():
             if tokenizer is not None:

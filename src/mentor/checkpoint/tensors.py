@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,6 +15,10 @@ from torch import Tensor
 
 from mentor.checkpoint.eight_bit import SCALE_SUFFIX, dequantize_rows, quantize_rows, was_eight_bit
 from mentor.checkpoint.shards import check_index, find_shards, shard_name, stored_files, write_index
+
+Storage = Literal["full", "compact", "half"]
+"""Bits of stored float32: all of them; 16, and 8 for big matrices, where that loses nothing (they were read from fewer bits);
+the same, and the rest rounded to 16."""
 
 _MAPPED_BYTES = 64_000_000
 """A file is mapped anew after this many bytes were read: pages that were read count as ours until the map is closed."""
@@ -25,22 +29,20 @@ def write_tensors(
     stem: str,
     state: Mapping[str, Tensor],
     *,
-    half: bool = False,
-    compact: bool = False,
+    storage: Storage = "full",
     eight_bit: frozenset[str] = frozenset(),
     shard_bytes: int = 4_000_000_000,
 ) -> None:
-    """Writes ``state`` to ``folder`` under ``stem``, every number bit for bit, holding one shard in memory at a time.
+    """Writes ``state`` to ``folder`` under ``stem``, holding one shard in memory at a time.
 
-    ``compact`` stores float32 in 16 bits, and big matrices in 8, where that loses nothing (they were read from fewer bits);
-    ``half`` rounds the rest of float32 to 16 bits too; names in ``eight_bit`` are quantised by row. ValueError for values
-    that are not finite in the fewer bits.
+    Matrices named in ``eight_bit`` are quantised by row, whatever ``storage`` is. ValueError for values that are not
+    finite in the fewer bits.
     """
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".{stem}.") as temporary:
         shards: list[Path] = []
         places: dict[str, int] = {}
         size = 0
-        for shard in _shards(state, half, compact, eight_bit, shard_bytes):
+        for shard in _shards(state, storage, eight_bit, shard_bytes):
             path = Path(temporary) / str(len(shards))
             try:
                 save_file(shard, path, metadata={"format": "pt"})
@@ -61,13 +63,13 @@ def write_tensors(
 
 
 def _shards(
-    state: Mapping[str, Tensor], half: bool, compact: bool, eight_bit: frozenset[str], limit: int
+    state: Mapping[str, Tensor], storage: Storage, eight_bit: frozenset[str], limit: int
 ) -> Iterator[dict[str, Tensor]]:
     """The tensors as they are stored, in parts of at most ``limit`` bytes (more only where one alone has more)."""
     shard: dict[str, Tensor] = {}
     size = 0
     for name, tensor in state.items():
-        stored = _stored(name, tensor.detach().cpu(), half, compact, name in eight_bit)
+        stored = _stored(name, tensor.detach().cpu(), storage, name in eight_bit)
         added = sum(each.nbytes for each in stored.values())
         if shard and size + added > limit:
             yield shard
@@ -77,13 +79,13 @@ def _shards(
     yield shard
 
 
-def _stored(name: str, tensor: Tensor, half: bool, compact: bool, eight_bit: bool) -> dict[str, Tensor]:
-    if eight_bit or ((half or compact) and was_eight_bit(tensor)):
+def _stored(name: str, tensor: Tensor, storage: Storage, eight_bit: bool) -> dict[str, Tensor]:
+    if eight_bit or (storage != "full" and was_eight_bit(tensor)):
         codes, scale = quantize_rows(tensor)
         return {name: codes, name + SCALE_SUFFIX: _finite(name, scale)}
-    if half:
+    if storage == "half":
         tensor = _finite(name, tensor.half() if tensor.dtype is torch.float32 else tensor)
-    elif compact and tensor.dtype is torch.float32 and torch.equal(tensor.half().float(), tensor):
+    elif storage == "compact" and tensor.dtype is torch.float32 and torch.equal(tensor.half().float(), tensor):
         tensor = tensor.half()
     return {name: tensor.contiguous()}
 

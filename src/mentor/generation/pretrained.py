@@ -94,7 +94,7 @@ class PretrainedModel:
             bundle.text_tokenizer,
             query_tokenizer=bundle.query_tokenizer,
             card=card,
-            compact=True,
+            storage="compact",
         )
         if push_to_hub:
             push_folder(folder, repo_id or folder.resolve().name, **hub)

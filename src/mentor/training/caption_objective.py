@@ -82,7 +82,7 @@ class CaptionObjective(Objective):
             bundle.text_tokenizer,
             query_tokenizer=bundle.query_tokenizer,
             card=self.card,
-            half=True,
+            storage="half",
         )
 
 

@@ -150,7 +150,7 @@ class MentorObjective(Objective):
             bundle.text_tokenizer,
             query_tokenizer=bundle.query_tokenizer,
             card=self.card,
-            half=True,
+            storage="half",
         )
 
     def _held_out_losses(self, rows: Sequence[Row], *, dropped: bool) -> Tensor:

@@ -142,5 +142,5 @@ class TokenizerObjective(Objective):
     def export(self, folder: Path) -> None:
         """Writes config.json and image_tokenizer.safetensors (float16, so that codes never change again when stored)."""
         tokenizer = self.module.tokenizer
-        write_tensors(folder, IMAGE_TOKENIZER, tokenizer.state_dict(), half=True)
+        write_tensors(folder, IMAGE_TOKENIZER, tokenizer.state_dict(), storage="half")
         (folder / CONFIG).write_text(json.dumps(asdict(tokenizer.config), indent=1) + "\n")
