@@ -81,6 +81,14 @@ def test_recomputed_activations_change_nothing(tmp_path: Path, shards: Path, dev
     assert losses(tmp_path / "forgotten") == pytest.approx(losses(tmp_path / "kept"), rel=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # the compiler looks at it
+@pytest.mark.parametrize("packing", [True, False])
+def test_compiled_layers_change_nothing(tmp_path: Path, shards: Path, device: str, packing: bool) -> None:
+    for name, wanted in (("plain", False), ("compiled", True)):
+        trainer(shards, device, packing=packing, compile=wanted).run(tmp_path / name)
+    assert losses(tmp_path / "compiled") == pytest.approx(losses(tmp_path / "plain"), rel=1e-3)
+
+
 def test_frozen_weights_stay_and_the_model_loads(tmp_path: Path, shards: Path, device: str) -> None:
     from mentor.checkpoint.store import load_bundle
 

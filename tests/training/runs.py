@@ -6,6 +6,7 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +51,23 @@ def train_unlike(folder: str) -> None:
 
 def train_mentor(folder: str, shards: str, changes: dict[str, Any], end: int | None = None) -> None:
     """A tiny MENTOR on the shards in a folder, all but the vision tower trained."""
+    if changes.get("compile"):
+        compile_without_a_compiler(setattr)
     config = tiny_config(**({"trainable": ["encoder.connector", "encoder.language", "projector", "decoder"]} | changes))
     train, held_out = (PrecomputedDataset(shards, split) for split in ("train", "held_out"))
     objective = MentorObjective(tiny_bundle(), processor(), MentorObjectiveConfig(condition_dropout=0.3), held_out)
     feed = MentorFeed(train, processor(), batch_size=config.data.batch_size, length_multiple=1, seed=0)
     _finish(Trainer(config, objective, feed, device="cpu"), folder, end)
+
+
+def compile_without_a_compiler(patch: Callable[[Any, str, Any], None]) -> None:
+    """Lets ``torch.compile`` trace, but not generate code, which takes most of the time."""
+    real = torch.compile
+
+    def traced(forward: Callable[..., Any], **options: Any) -> Any:
+        return real(forward, backend="eager", **options)
+
+    patch(torch, "compile", traced)
 
 
 class Slow(TinyFeed):

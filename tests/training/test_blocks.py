@@ -1,15 +1,17 @@
-"""Which blocks a model has, and that forgetting what they computed changes nothing but the memory."""
+"""Which blocks a model has, and that compiling them or forgetting what they computed changes no number."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+import torch._dynamo
 from torch import nn
 
-from mentor.training.blocks import checkpoint_activations, trained_blocks
+from mentor.training.blocks import checkpoint_activations, compile_blocks, trained_blocks
 from mentor.training.feed import collate
 from mentor.training.weights import freeze
 from tests.generation.tiny_bundle import tiny_bundle
+from tests.training import runs
 from tests.training.tiny_mentor import processor, rows
 
 
@@ -60,6 +62,53 @@ def test_forgotten_activations_are_computed_again_to_the_bit(dropout: float) -> 
     assert gradients[0].keys() == gradients[1].keys()
     assert all(torch.equal(gradient, gradients[1][name]) for name, gradient in gradients[0].items())
     assert kept[1] < 0.5 * kept[0]
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # the compiler looks at it
+@pytest.mark.parametrize("packed", [False, True])
+def test_compiled_blocks_give_the_same_gradients_and_are_compiled_once(
+    packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs.compile_without_a_compiler(monkeypatch.setattr)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    batches = [collate(rows(12)[start:end], processor(), 8) for start, end in ((0, 3), (2, 6), (4, 9), (6, 12))]
+    gradients, graphs = [], []
+    for compiled in (False, True):
+        mentor = tiny_bundle().mentor.train()
+        freeze(mentor, ["encoder.connector", "projector", "decoder"])
+        if compiled:
+            compile_blocks(trained_blocks(mentor))
+        for batch in batches:
+            lengths = batch["lengths"] if packed else None
+            ids, mask = batch["input_ids"], batch["attention_mask"]
+            mentor(ids, mask, batch["features"], batch["tokens"], lengths=lengths).square().mean().backward()
+            graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+        gradients.append({name: p.grad for name, p in mentor.named_parameters() if p.grad is not None})
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, msg=name)
+    assert graphs[3] == 0 < graphs[4]
+    assert graphs[5] == graphs[7]  # other lengths and other batches are no reason to compile again
+
+
+def test_only_training_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(forward: object, **options: object) -> None:
+        return None
+
+    monkeypatch.setattr(torch, "compile", broken)
+    mentor = tiny_bundle().mentor
+    batch = collate(rows(2), processor(), 8)
+    compile_blocks(trained_blocks(mentor))
+    inputs = (batch["input_ids"], batch["attention_mask"], batch["features"], batch["tokens"])
+    with torch.no_grad():
+        mentor(*inputs)
+    with pytest.raises(TypeError, match="'NoneType' object is not callable"):
+        mentor(*inputs)
+
+
+def test_a_module_without_layers_cannot_be_compiled() -> None:
+    with pytest.raises(ValueError, match="set compile=false"):
+        compile_blocks(trained_blocks(nn.Linear(2, 2)))
 
 
 def test_generation_is_untouched() -> None:

@@ -46,8 +46,6 @@ def test_recipes_that_cannot_be_shared_or_sharded() -> None:
     module = TinyModule()
     with pytest.raises(ValueError, match="data.batch_size 1 is too small for 2 processes"):
         choose_strategy(tiny_config(data={"batch_size": 1}), module, TWO)
-    with pytest.raises(ValueError, match="set compile=false"):
-        choose_strategy(tiny_config(engine={"strategy": "fsdp"}, compile=True), module, TWO)
     with pytest.raises(ValueError, match="set engine.strategy=ddp"):
         choose_strategy(tiny_config(engine={"strategy": "fsdp"}), module, TWO, shardable=False)
     with pytest.raises(ValueError, match="trained by one process"):

@@ -65,6 +65,24 @@ def test_prompts_of_unequal_length_and_dropped_ones_weigh_the_same(tmp_path: Pat
         _same(tmp_path / "one", tmp_path / strategy)
 
 
+def test_compiled_layers_may_be_sharded_and_forget_what_they_computed(tmp_path: Path) -> None:
+    parts = {"trainable": ["encoder.connector", "projector", "decoder"]}
+    write(tmp_path / "shards", rows(24), rows(6))
+    together(
+        1, runs.train_mentor, str(tmp_path / "one"), str(tmp_path / "shards"), QUIET | UNEVEN | parts, logs=tmp_path
+    )
+    engine = {"engine": {"strategy": "fsdp", "activation_checkpointing": True}, "compile": True}
+    together(
+        2,
+        runs.train_mentor,
+        str(tmp_path / "two"),
+        str(tmp_path / "shards"),
+        QUIET | UNEVEN | parts | engine,
+        logs=tmp_path,
+    )
+    _same(tmp_path / "one", tmp_path / "two")
+
+
 @pytest.mark.parametrize("counts", [(2, 1, 2), (1, 2, 1)])
 def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path, counts: tuple[int, ...]) -> None:
     together(1, runs.train_tiny, str(tmp_path / "whole"), QUIET | UNEVEN, logs=tmp_path)

@@ -196,6 +196,7 @@ class TrainConfig:
     """``bf16``: autocast. ``bf16_pure``: bfloat16 weights in the forward pass, float32 masters in the optimiser. Both are
     ``fp32`` on a processor that would only emulate them, which is told (``engine.emulate_bf16``)."""
     compile: bool = False
+    """Training steps go through ``torch.compile``, layer by layer."""
     ema: float = 0.0
     """Decay of the running average of the weights; evaluation and the exported model use the average. 0: none."""
     trainable: tuple[str, ...] = ("",)

@@ -98,6 +98,7 @@ class CausalSelfAttention(nn.Module):
         self.num_heads = num_heads
         self.wqkv = StreamingLinear(width, 3 * width)
         self.wo = StreamingLinear(width, width)
+        self.attend_packed = attend_packed
 
     def forward(
         self,
@@ -131,4 +132,4 @@ class CausalSelfAttention(nn.Module):
         """[N, 3H, K] of all segments -> [N, D]."""
         both, values = qkv.split((2 * self.num_heads, self.num_heads), dim=1)
         queries, keys = rotate(both, rotation).to(qkv.dtype).chunk(2, dim=1)
-        return attend_packed(queries, keys, values, segments).flatten(1)
+        return self.attend_packed(queries, keys, values, segments).flatten(1)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
+
+from mentor.nn.attention import CausalSelfAttention
+from mentor.nn.packed import attend_packed
 
 
 def trained_blocks(module: nn.Module) -> list[nn.Module]:
@@ -20,18 +24,34 @@ def trained_blocks(module: nn.Module) -> list[nn.Module]:
     return found
 
 
+def compile_blocks(blocks: Sequence[nn.Module]) -> None:
+    """Makes blocks compile themselves at their first training step (``torch.compile``), once for all that are alike.
+
+    What happens around a block, such as gathering its sharded weights, stays outside. So do evaluation and generation, whose
+    shapes change with every token. Raises ValueError if there is no block.
+    """
+    if not blocks:
+        raise ValueError(
+            "compile: no trained part has layers that repeat, and only those are compiled; set compile=false"
+        )
+    for block in blocks:
+        for part in block.modules():
+            if isinstance(part, CausalSelfAttention):
+                # On a GPU one fused call as it is; its lengths, other ones in every batch, would be compiled in.
+                part.attend_packed = torch.compiler.disable(attend_packed)
+        block.forward = _while_training(block.forward, torch.compile(block.forward, dynamic=True))
+
+
 def checkpoint_activations(blocks: Sequence[nn.Module]) -> None:
     """Makes blocks forget what they computed inside and compute it again in the backward pass: less memory, a third more
     work, the same gradients.
     """
     for block in blocks:
-        block.forward = _forgetting(block.forward)
+        block.forward = _while_training(block.forward, partial(checkpoint, block.forward, use_reentrant=False))
 
 
-def _forgetting(forward: Any) -> Any:
+def _while_training(forward: Any, training: Any) -> Any:
     def run(*args: Any, **kwargs: Any) -> Any:
-        if not torch.is_grad_enabled():
-            return forward(*args, **kwargs)
-        return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+        return (training if torch.is_grad_enabled() else forward)(*args, **kwargs)
 
     return run

@@ -84,8 +84,6 @@ def _mentor(config: TrainConfig, sampler: TokenSampler | None) -> tuple[Objectiv
     processor = Processor(bundle.config, bundle.text_tokenizer, bundle.query_tokenizer)
     make = _from_shards if config.data.precomputed else _from_sources
     feed, held_out, counts = make(config, bundle, processor)
-    if config.compile:
-        bundle.mentor.decoder.compile(dynamic=True)
     objective = MentorObjective(
         bundle,
         processor,

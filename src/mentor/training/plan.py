@@ -41,8 +41,6 @@ def choose_strategy(
         wanted = "fsdp" if asked or not _fits(config, module, processes.device) else "ddp"
     if wanted == "fsdp" and not shardable:
         raise ValueError(f"the {config.objective} objective cannot be sharded; set engine.strategy=ddp")
-    if wanted == "fsdp" and config.compile:
-        raise ValueError("compile: sharded weights (engine.strategy fsdp) are not compiled; set compile=false")
     return wanted
 
 

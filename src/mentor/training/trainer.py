@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mentor.config.run import TrainConfig
 from mentor.training import checkpointing
-from mentor.training.blocks import checkpoint_activations, trained_blocks
+from mentor.training.blocks import checkpoint_activations, compile_blocks, trained_blocks
 from mentor.training.distributed import join
 from mentor.training.loader import Loader
 from mentor.training.logging import RunLog
@@ -63,6 +63,8 @@ class Trainer:
         )
         objective.module.to(self.device)  # what is not sharded
         self.trainable = self.weights.parameters
+        if config.compile:
+            compile_blocks(blocks)
         if config.engine.activation_checkpointing:
             checkpoint_activations(blocks)
         self.stepper = Stepper(config, objective, self.weights, self.processes, self.strategy, self.precision)
