@@ -33,8 +33,9 @@ def few_subjects(monkeypatch: pytest.MonkeyPatch, small_corpus: Corpus) -> None:
 
 @pytest.mark.usefixtures("few_subjects")
 def test_evaluate_writes_everything_and_goes_on_where_it_was(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # the table names the model by its path
     out = tmp_path / "out"
     words = ["evaluate", "scenes", "--model", str(model), "--out", str(out), "-n", "4", "--cfg-scale", "1.5"]
     assert main(words) == 0

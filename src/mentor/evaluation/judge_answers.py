@@ -163,6 +163,9 @@ class Panel:
                 reply = self._kept(question, name, attempt)
             except QuestionFailed as error:
                 return Verdict(None, f"the judge did not answer: {error}", silent=True)
+            except JudgeDown:
+                self._stop.set()  # before this thread can take the next question
+                raise
             try:
                 return Verdict(parse_score(reply.text))
             except ValueError as error:
