@@ -71,14 +71,15 @@ def save(
             shutil.rmtree(partial, ignore_errors=True)
         cause = _cause(error)
         # torch's own writer hides the error of the file system in a RuntimeError.
-        if not isinstance(cause, OSError) and "PytorchStreamWriter" not in str(cause):
-            raise cause from error
-        last = complete(run)[-1:]
-        raise ValueError(
-            f"the checkpoint of step {step} cannot be written ({_reason(error)}). Make space and start the same command "
-            f"again: it goes on from {last[0].name if last else 'the beginning'}"
-        ) from error
-    return folder
+        if isinstance(cause, OSError) or "PytorchStreamWriter" in str(cause):
+            last = complete(run)[-1:]
+            raise ValueError(
+                f"the checkpoint of step {step} cannot be written ({_reason(error)}). Make space and start the same command "
+                f"again: it goes on from {last[0].name if last else 'the beginning'}"
+            ) from error
+    else:
+        return folder
+    raise cause  # out here, so that it still tells what it came of
 
 
 def best(folders: list[Path], config: CheckpointConfig) -> Path | None:

@@ -59,11 +59,12 @@ class Loader:
         try:
             yield
         except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+            death = _death(error)
+            if death is None:
                 raise
             waiting = self.order[min(self.delivered, len(self.order) - 1)]
             raise ValueError(
-                f"a data worker died while batch {waiting} was due ({' '.join(str(error).split())}). Out of memory? Lower "
+                f"a data worker died while batch {waiting} was due ({' '.join(str(death).split())}). Out of memory? Lower "
                 "data.workers; start the same command again to go on from the last checkpoint"
             ) from error
 
@@ -73,3 +74,10 @@ class Loader:
             raise ValueError(batch.reason)
         self.delivered += 1
         return batch
+
+
+def _death(error: BaseException | None) -> BaseException | None:
+    """What torch says of a dead worker, if that is what the error came of: half-written files fail once more when closed."""
+    while error is not None and "DataLoader worker" not in str(error):
+        error = error.__context__
+    return error
