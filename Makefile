@@ -17,6 +17,7 @@ INSTALL := $(PIP) install -qq --constraint constraints.txt
 demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py --out out
 
+# One thread a process. A file's tests stay in one process, because they share fixtures.
 test: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 

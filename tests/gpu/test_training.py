@@ -15,7 +15,7 @@ from mentor.training.feed import MentorFeed
 from mentor.training.objective import MentorObjective
 from mentor.training.trainer import Trainer
 from tests.generation.tiny_bundle import tiny_bundle
-from tests.training.runs import Ending
+from tests.training.runs import Ending, compiled_graphs
 from tests.training.tiny import tiny_config
 from tests.training.tiny_mentor import processor, rows, write
 
@@ -84,8 +84,11 @@ def test_recomputed_activations_change_nothing(tmp_path: Path, shards: Path, dev
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # the compiler looks at it
 @pytest.mark.parametrize("packing", [True, False])
 def test_compiled_layers_change_nothing(tmp_path: Path, shards: Path, device: str, packing: bool) -> None:
+    torch._dynamo.reset()  # else what another test compiled would do
     for name, wanted in (("plain", False), ("compiled", True)):
+        before = compiled_graphs()
         trainer(shards, device, packing=packing, compile=wanted).run(tmp_path / name)
+        assert (compiled_graphs() > before) == wanted
     assert losses(tmp_path / "compiled") == pytest.approx(losses(tmp_path / "plain"), rel=1e-3)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._dynamo
 
 from mentor.config.run import MentorObjectiveConfig
 from mentor.data.shards import PrecomputedDataset
@@ -58,6 +59,12 @@ def train_mentor(folder: str, shards: str, changes: dict[str, Any], end: int | N
     objective = MentorObjective(tiny_bundle(), processor(), MentorObjectiveConfig(condition_dropout=0.3), held_out)
     feed = MentorFeed(train, processor(), batch_size=config.data.batch_size, length_multiple=1, seed=0)
     _finish(Trainer(config, objective, feed, device="cpu"), folder, end)
+    assert bool(compiled_graphs()) == config.compile
+
+
+def compiled_graphs() -> int:
+    """Graphs that ``torch.compile`` has made in this process."""
+    return torch._dynamo.utils.counters["stats"]["unique_graphs"]
 
 
 def compile_without_a_compiler(patch: Callable[[Any, str, Any], None]) -> None:

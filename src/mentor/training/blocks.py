@@ -34,11 +34,12 @@ def compile_blocks(blocks: Sequence[nn.Module]) -> None:
         raise ValueError(
             "compile: no trained part has layers that repeat, and only those are compiled; set compile=false"
         )
+    # On a GPU one fused call as it is; its lengths, other ones in every batch, would be compiled in.
+    left_out = torch.compiler.disable(attend_packed)
     for block in blocks:
         for part in block.modules():
             if isinstance(part, CausalSelfAttention):
-                # On a GPU one fused call as it is; its lengths, other ones in every batch, would be compiled in.
-                part.attend_packed = torch.compiler.disable(attend_packed)
+                part.attend_packed = left_out
         block.forward = _while_training(block.forward, torch.compile(block.forward, dynamic=True))
 
 
