@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from mentor.config.run import MentorObjectiveConfig
+from mentor.config.sections import MentorObjectiveConfig
 from mentor.data.shards import PrecomputedDataset
 from mentor.training.feed import MentorFeed
 from mentor.training.objective import MentorObjective

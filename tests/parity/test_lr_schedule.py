@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mentor.config.run import ScheduleConfig
+from mentor.config.sections import ScheduleConfig
 from mentor.training.schedule import multiplier
 from tests.parity.fixtures import Checks, Golden
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch._dynamo
 
-from mentor.config.run import MentorObjectiveConfig
+from mentor.config.sections import MentorObjectiveConfig
 from mentor.data.shards import PrecomputedDataset
 from mentor.training.feed import MentorFeed
 from mentor.training.objective import MentorObjective

@@ -9,7 +9,7 @@ import torch
 
 from mentor.config.data import DataConfig
 from mentor.config.load import from_dict
-from mentor.config.run import MentorObjectiveConfig
+from mentor.config.sections import MentorObjectiveConfig
 from mentor.data.precompute import Encoders, precompute
 from mentor.data.processor import Processor
 from mentor.data.recipe_samples import recipe_samples

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from mentor.checkpoint.store import load_bundle
-from mentor.config.run import LoraConfig, MentorObjectiveConfig
+from mentor.config.sections import LoraConfig, MentorObjectiveConfig
 from mentor.data.shards import PrecomputedDataset
 from mentor.training.feed import MentorFeed, collate
 from mentor.training.lora import add_adapters, is_adapter, merged

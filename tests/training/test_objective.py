@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mentor.checkpoint.store import load_bundle
-from mentor.config.run import MentorObjectiveConfig
+from mentor.config.sections import MentorObjectiveConfig
 from mentor.data.shards import PrecomputedDataset
 from mentor.generation.decode import generate_tokens
 from mentor.models.mentor import Mentor

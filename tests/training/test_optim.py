@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mentor.config.run import OptimConfig
+from mentor.config.sections import OptimConfig
 from mentor.training.optim import Group, Muon, Optimizer, default_groups, orthogonalise, scaled
 from tests.training.tiny import TinyModule
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mentor.checkpoint.store import load_bundle
-from mentor.config.run import MentorObjectiveConfig
+from mentor.config.sections import MentorObjectiveConfig
 from mentor.data.corpus import Corpus
 from mentor.data.mixture import Mixture
 from mentor.data.precompute import Encoders, precompute

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mentor.config.run import ScheduleConfig
+from mentor.config.sections import ScheduleConfig
 from mentor.training.schedule import multiplier, warmup_steps
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from mentor.config.load import from_dict
 from mentor.config.model import ImageTokenizerConfig
-from mentor.config.run import TokenizerObjectiveConfig
+from mentor.config.sections import TokenizerObjectiveConfig
 from mentor.models.image_tokenizer import ImageTokenizer
 from mentor.models.perceptual import STLPIPS
 from mentor.training.patch_discriminator import PatchDiscriminator, adversarial_losses

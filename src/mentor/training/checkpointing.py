@@ -25,7 +25,7 @@ from torch.distributed.checkpoint import (
     TensorStorageMetadata,
 )
 
-from mentor.config.run import CheckpointConfig
+from mentor.config.sections import CheckpointConfig
 from mentor.training.distributed import Processes
 from mentor.training.run_folder import STATE, begin_folder, complete, finish_folder, remove_folder
 

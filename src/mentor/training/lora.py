@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from mentor.config.run import LoraConfig
+from mentor.config.sections import LoraConfig
 from mentor.training.weights import under
 
 _MARK = "lora_"

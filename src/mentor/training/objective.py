@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mentor.checkpoint.store import Bundle, save_bundle
-from mentor.config.run import MentorObjectiveConfig
+from mentor.config.sections import MentorObjectiveConfig
 from mentor.data.processor import Processor
 from mentor.data.shards import Row
 from mentor.models.mentor import Mentor

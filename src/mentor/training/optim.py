@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from mentor.config.run import OptimConfig
+from mentor.config.sections import OptimConfig
 from mentor.training.precision import computes_bf16
 from mentor.training.sharding import local, part_of, whole
 from mentor.training.weights import under

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from mentor.config.run import ScheduleConfig
+from mentor.config.sections import ScheduleConfig
 
 
 def warmup_steps(config: ScheduleConfig, accumulate: int = 1) -> int:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from mentor.checkpoint.layout import CONFIG, IMAGE_TOKENIZER
 from mentor.checkpoint.tensors import write_tensors
-from mentor.config.run import TokenizerObjectiveConfig
+from mentor.config.sections import TokenizerObjectiveConfig
 from mentor.models.image_tokenizer import ImageTokenizer
 from mentor.models.perceptual import STLPIPS
 from mentor.models.quantizer import CodebookAverage
