@@ -149,6 +149,13 @@ def test_differences_name_the_keys() -> None:
     assert differences(a, a) == []
 
 
+def test_an_empty_mapping_empties_what_it_is_laid_over() -> None:
+    """So a recipe can be rid of what its base names: ``optim.lr_scales={}``."""
+    base = {"optim": {"lr": 1.0, "lr_scales": {"encoder": 0.1}}}
+    assert with_overrides(base, ["optim.lr_scales={}"]) == {"optim": {"lr": 1.0, "lr_scales": {}}}
+    assert merge(base, {}) == base
+
+
 def test_merge_leaves_its_arguments_alone() -> None:
     base: dict[str, Any] = {"a": {"b": 1}}
     assert merge(base, {"a": {"c": 2}}) == {"a": {"b": 1, "c": 2}}
