@@ -20,10 +20,11 @@ from PIL import Image
 
 from mentor.data.images import load_image
 from mentor.data.templates import text_to_image
-from mentor.evaluation.backbones import Backbone, Features, Inception, chosen, load_clip
+from mentor.evaluation.backbones import Backbone, Inception, chosen, load_clip
 from mentor.evaluation.feature_cache import FeatureCache
 from mentor.evaluation.folders import crop_then_resize, picture_files, resize_then_crop
 from mentor.evaluation.metrics import Statistics, cosine, frechet_distance
+from mentor.evaluation.networks import Features
 from mentor.evaluation.protocol import Item, Record, Scores, Source, Tools
 from mentor.evaluation.published import published_rows
 from mentor.evaluation.record_means import record_means

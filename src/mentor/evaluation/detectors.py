@@ -18,10 +18,11 @@ from PIL import Image
 
 from mentor.data.colours import COLOURS as SRGB
 from mentor.data.colours import lab
-from mentor.evaluation.backbones import TextBackbone, described, fingerprint, load_network, load_part
+from mentor.evaluation.backbones import TextBackbone
 from mentor.evaluation.checker import parse
 from mentor.evaluation.feature_cache import content
 from mentor.evaluation.features import SubjectFeatures, similarity_table, subject_crop
+from mentor.evaluation.networks import described, fingerprint, load_network, load_part
 from mentor.models.perceptual import STLPIPS
 
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white")

@@ -14,10 +14,11 @@ from PIL import Image
 
 from mentor.data.images import load_image
 from mentor.data.templates import subjects
-from mentor.evaluation.backbones import Features, chosen, load_clip, load_dino
+from mentor.evaluation.backbones import chosen, load_clip, load_dino
 from mentor.evaluation.feature_cache import FeatureCache
 from mentor.evaluation.folders import picture_files
 from mentor.evaluation.metrics import cosine, mean_cosine
+from mentor.evaluation.networks import Features
 from mentor.evaluation.protocol import Item, Record, Scores, Source, Tools
 from mentor.evaluation.published import published_rows
 from mentor.evaluation.record_means import record_means

@@ -11,19 +11,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from mentor.data.templates import subjects
 from mentor.evaluation.dreambench import BENCHMARK as DREAMBENCH
 from mentor.evaluation.dreambench_plus_data import CATEGORIES, PROMPT_TYPES, REFERENCES, picture_key, read_collections
-from mentor.evaluation.judge_answers import BEST, Panel, Question, Verdict
+from mentor.evaluation.dreambench_plus_scores import TYPES, item_records, score_sheets, summarise
+from mentor.evaluation.judge_answers import BEST, Panel, Question
 from mentor.evaluation.judge_client import EndpointJudge, VisionJudge, encode_image
-from mentor.evaluation.protocol import Item, JudgeSettings, Record, Scores, Source, Tools
+from mentor.evaluation.protocol import Item, JudgeSettings, Scores, Source, Tools
 from mentor.evaluation.published import published_rows
 from mentor.evaluation.rubrics import Rubrics, official_rubrics, own_rubrics
-from mentor.evaluation.statistics import bootstrap
 from mentor.prompt import Prompt
 
 COUNTED, OFFICIAL = "failures-count", "official"
@@ -31,11 +29,6 @@ METRICS = "+metrics"
 """Ending of the presets that also measure CLIP and DINO, with the backbones of DreamBench++'s own scripts."""
 LOCAL, STAND_IN = "local", "stand-in"
 """In place of an address: a model on this computer, named by ``JudgeSettings.model``; the packaged stand-in."""
-_TYPES = tuple(dict.fromkeys(PROMPT_TYPES))
-_NO_PICTURE = "there is no picture"
-
-Sheet = NDArray[np.float64]
-"""Scores / 4 of every judge's pass and item, [passes, items]; NaN where there is none."""
 
 
 class DreamBenchPlus:
@@ -50,7 +43,7 @@ class DreamBenchPlus:
     columns: Mapping[str, str] = {
         **{name: f"CP {name}" for name in CATEGORIES},
         "cp": "CP",
-        **{name: f"PF {name.replace('_', ' ')}" for name in _TYPES},
+        **{name: f"PF {name.replace('_', ' ')}" for name in TYPES},
         "pf": "PF",
         "cp_pf": "CP x PF",
         "cp_over_pf": "CP / PF",
@@ -95,9 +88,9 @@ class DreamBenchPlus:
         if all(verdict.score is None for verdict in verdicts):
             raise ValueError(f"{judge.name} gave no valid score to {len(verdicts)} questions; {verdicts[0].failure}")
         counted = preset.startswith(COUNTED)
-        cp, pf, reasons = _sheets(items, places, verdicts, settings.passes)
-        records = _records(items, cp, pf, reasons, counted)
-        summary = _summary(items, cp, pf, counted, tools.seed)
+        cp, pf, reasons = score_sheets(items, places, verdicts, settings.passes)
+        records = item_records(items, cp, pf, reasons, counted)
+        summary = summarise(items, cp, pf, counted, tools.seed)
         summary["judge"] = {
             "model": judge.name,
             "served": dict(panel.served),
@@ -177,106 +170,6 @@ def _questions(
         places += [(0, number), (1, number)]
     questions = [Question(dialogue, judge_pass) for judge_pass in range(passes) for dialogue in dialogues]
     return places * passes, questions
-
-
-def _sheets(
-    items: Sequence[Item], places: Sequence[tuple[int, int]], verdicts: Sequence[Verdict], passes: int
-) -> tuple[Sheet, Sheet, list[list[str]]]:
-    """CP and PF, and for every item the reasons of what is missing."""
-    sheets = np.full((2, passes, len(items)), np.nan)
-    reasons: list[list[str]] = [[] for _ in items]
-    per_pass = len(places) // passes
-    for index, ((kind, item), verdict) in enumerate(zip(places, verdicts, strict=True)):
-        if verdict.score is None:
-            reasons[item].append(f"{'PF' if kind else 'CP'}: {verdict.failure}")
-        else:
-            sheets[kind, index // per_pass, item] = verdict.score / BEST
-    judged = {item for _, item in places}
-    for number in range(len(items)):
-        if number not in judged:
-            reasons[number].append(_NO_PICTURE)
-    return sheets[0], sheets[1], reasons
-
-
-def _filled(sheet: Sheet, counted: bool) -> Sheet:
-    return np.nan_to_num(sheet, nan=0.0) if counted else sheet
-
-
-def _records(items: Sequence[Item], cp: Sheet, pf: Sheet, reasons: Sequence[list[str]], counted: bool) -> list[Record]:
-    """An item's number is its mean over the passes; one without any score has a failure and, when counted, zeros."""
-    records = []
-    for number, item in enumerate(items):
-        numbers: dict[str, float] = {}
-        for name, sheet in (("cp", cp), ("pf", pf)):
-            values = _filled(sheet, counted)[:, number]
-            if not np.isnan(values).all():
-                numbers[name] = float(np.nanmean(values))
-            for index, value in enumerate(sheet[:, number]):
-                if not np.isnan(value):
-                    numbers[f"{name}_pass_{index + 1}"] = float(value)
-        failed = "; ".join(dict.fromkeys(reasons[number])) or None
-        records.append(Record(item.key, dict(item.groups), numbers, failed))
-    return records
-
-
-def _summary(items: Sequence[Item], cp: Sheet, pf: Sheet, counted: bool, seed: int) -> dict[str, Any]:
-    belongs = {
-        **{name: (cp, [_in_category(item, name, counted) for item in items]) for name in CATEGORIES},
-        "cp": (cp, [True] * len(items)),
-        **{name: (pf, [item.groups["prompt_type"] == name for item in items]) for name in _TYPES},
-        "pf": (pf, [True] * len(items)),
-    }
-    summary: dict[str, Any] = {"std": {}, "denominators": {}, "passes": {}}
-    for name, (sheet, mask) in belongs.items():
-        part = _filled(sheet[:, np.array(mask, dtype=bool)], counted)
-        held = (~np.isnan(part)).sum(axis=1)
-        if part.size and held.all():
-            means = np.nansum(part, axis=1) / held
-            summary[name] = float(means.mean())
-            summary["passes"][name] = means.tolist()
-            summary["denominators"][name] = held.tolist()
-            if len(means) > 1:
-                summary["std"][name] = float(means.std(ddof=1))
-    if "cp" not in summary or "pf" not in summary:
-        raise ValueError("nothing could be scored: there is no picture with a valid score in every pass of the judge")
-    summary["cp_pf"] = summary["cp"] * summary["pf"]
-    if summary["pf"] > 0:
-        summary["cp_over_pf"] = summary["cp"] / summary["pf"]
-    summary["intervals"] = _intervals(_filled(cp, counted), _filled(pf, counted), seed)
-    summary["groups"] = {
-        kind: {
-            name: _group(items, cp, pf, counted, kind, name) for name in dict.fromkeys(i.groups[kind] for i in items)
-        }
-        for kind in ("category", "prompt_type")
-    }
-    return summary
-
-
-def _in_category(item: Item, category: str, exact: bool) -> bool:
-    # The official filter looks for the word anywhere in the id: "style_03_animal_print" is an animal too.
-    return item.groups["category"] == category if exact else category in item.key.split("/")[0]
-
-
-def _group(items: Sequence[Item], cp: Sheet, pf: Sheet, counted: bool, kind: str, name: str) -> dict[str, float]:
-    mask = np.array([item.groups[kind] == name for item in items])
-    parts = {"cp": _filled(cp[:, mask], counted), "pf": _filled(pf[:, mask], counted)}
-    means = {key: float(np.nanmean(part)) for key, part in parts.items() if not np.isnan(part).all()}
-    return {"items": int(mask.sum()), **means}
-
-
-def _intervals(cp: Sheet, pf: Sheet, seed: int) -> dict[str, list[float]]:
-    """95 % over the items that have both scores; the judge's own scatter between passes is ``std``."""
-    both = ~(np.isnan(cp).all(axis=0) | np.isnan(pf).all(axis=0))
-    if not both.any():
-        return {}
-    columns = [np.nanmean(sheet[:, both], axis=0).tolist() for sheet in (cp, pf)]
-    statistics = {
-        "cp": lambda c, p: c,
-        "pf": lambda c, p: p,
-        "cp_pf": lambda c, p: c * p,
-        "cp_over_pf": lambda c, p: c / np.maximum(p, 1e-9),
-    }
-    return {name: list(bootstrap(columns, of, seed=seed)) for name, of in statistics.items()}
 
 
 def _notes(items: Sequence[Item], summary: Mapping[str, Any], settings: JudgeSettings, counted: bool) -> list[str]:

@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image
 
 if TYPE_CHECKING:
-    from mentor.evaluation.backbones import Backbone, Features
+    from mentor.evaluation.backbones import Backbone
+    from mentor.evaluation.networks import Features
     from mentor.evaluation.protocol import Progress
 
 CHUNK = 64
