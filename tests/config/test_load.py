@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mentor.config.load import differences, from_dict, load_yaml, merge, to_dict, with_overrides
+from mentor.config.load import differences, from_dict, load_yaml, merge, read_yaml, to_dict, with_overrides
 from mentor.config.model import MentorConfig
 from mentor.config.presets import PRESETS
 from mentor.config.run import TrainConfig
@@ -149,11 +149,15 @@ def test_differences_name_the_keys() -> None:
     assert differences(a, a) == []
 
 
-def test_an_empty_mapping_empties_what_it_is_laid_over() -> None:
+def test_an_empty_mapping_empties_what_a_recipe_lays_it_over(tmp_path: Path) -> None:
     """So a recipe can be rid of what its base names: ``optim.lr_scales={}``."""
     base = {"optim": {"lr": 1.0, "lr_scales": {"encoder": 0.1}}}
-    assert with_overrides(base, ["optim.lr_scales={}"]) == {"optim": {"lr": 1.0, "lr_scales": {}}}
-    assert merge(base, {}) == base
+    emptied = {"optim": {"lr": 1.0, "lr_scales": {}}}
+    assert with_overrides(base, ["optim.lr_scales={}"]) == emptied
+    (tmp_path / "base.yaml").write_text("optim: {lr: 1.0, lr_scales: {encoder: 0.1}}")
+    (tmp_path / "recipe.yaml").write_text("base: base.yaml\noptim: {lr_scales: {}}")
+    assert read_yaml(tmp_path / "recipe.yaml") == emptied
+    assert merge(base, {"optim": {"lr_scales": {}}}) == base
 
 
 def test_merge_leaves_its_arguments_alone() -> None:

@@ -79,15 +79,18 @@ def read_yaml(path: str | Path, _seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     base = values.pop("base", None)
     if base is None:
         return values
-    return merge(read_yaml(path.parent / str(base), (*_seen, path)), values)
+    return merge(read_yaml(path.parent / str(base), (*_seen, path)), values, clears=True)
 
 
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """``base`` overlaid with ``over``: nested mappings merge key by key, anything else is replaced, also by an empty one."""
+def merge(base: Mapping[str, Any], over: Mapping[str, Any], *, clears: bool = False) -> dict[str, Any]:
+    """``base`` overlaid with ``over``: nested mappings merge key by key, anything else is replaced.
+
+    ``clears``: an empty mapping replaces what it is laid over too, so that a recipe can be rid of what its base names.
+    """
     merged = dict(base)
     for key, value in over.items():
-        both = isinstance(value, Mapping) and value and isinstance(merged.get(key), Mapping)
-        merged[key] = merge(merged[key], value) if both else value
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping) and (value or not clears)
+        merged[key] = merge(merged[key], value, clears=clears) if both else value
     return merged
 
 
@@ -102,7 +105,7 @@ def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[
             value: Any = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ValueError(f"override '{override}': the value is not valid YAML") from error
-        result = merge(result, nested(path.strip(), value))
+        result = merge(result, nested(path.strip(), value), clears=True)
     return result
 
 
