@@ -15,6 +15,7 @@ BATCH = 32
 """Pictures or texts that go through a network at once."""
 
 Features = NDArray[np.float32]
+"""One row a picture or text: [B, F]."""
 
 
 def described(source: str, model: Any) -> str:
