@@ -224,6 +224,19 @@ def test_a_hub_that_refuses_is_one_line(api, folder):
     api.upload_folder.assert_not_called()
 
 
+def test_a_line_that_breaks_is_one_line(api, folder, monkeypatch):
+    """The HTTP library's own errors are no kind of OSError, and reach whoever calls the hub's library."""
+    (transport,) = {base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError"}
+    for error in (transport("peer closed\nthe connection"), RuntimeError("data processing failed")):
+        api.upload_folder.side_effect = error
+        with pytest.raises(ValueError, match="did not take 'someone/tiny'"):
+            push_folder(folder, "tiny")
+        monkeypatch.setattr("huggingface_hub.snapshot_download", MagicMock(side_effect=error))
+        with pytest.raises(ValueError, match="did not give 'someone/else'.*goes on where a download broke off") as told:
+            locate("someone/else", HubOptions())
+        assert "\n" not in str(told.value)
+
+
 def test_publishing_while_offline_is_one_line(folder, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ValueError, match="the model hub did not take 'someone/tiny'"):

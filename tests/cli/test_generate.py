@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from mentor import MentorPipeline
+from mentor.checkpoint.store import save_bundle
+from mentor.config.sampling import GenerationSettings
 from mentor.data.images import load_image
 from mentor.generation.png_metadata import read_metadata
 from tests.cli.conftest import Outcome
 from tests.data.test_images import bomb
+from tests.generation.tiny_bundle import tiny_bundle
 
 Run = Callable[..., Outcome]
 
@@ -50,6 +57,55 @@ def test_the_file_holds_what_the_pipeline_makes(run: Run, tiny_model: Path, refe
     assert metadata["seeds"] == [11]
     assert metadata["model"] == str(tiny_model)
     assert [image["file"] for image in metadata["images"]] == ["ref.png"]
+
+
+def test_sampling_that_is_not_said_is_the_models_own(run: Run, tmp_path: Path, out: Path) -> None:
+    bundle = tiny_bundle()
+    config = replace(bundle.config, generation=GenerationSettings(cfg_scale=7.5, temperature=0.9))
+    bundle.mentor.config = config
+    model = save_bundle(tmp_path / "own", bundle.mentor, bundle.image_tokenizer, bundle.text_tokenizer)
+    assert run("generate", "a fox", "--model", model, "--top-k", 8, "-o", out / "fox.png").status == 0
+    metadata = read_metadata(out / "fox.png")
+    assert metadata | {"cfg_scale": 7.5, "temperature": 0.9, "top_k": 8, "top_p": 1.0} == metadata
+
+
+def test_the_batch_size_changes_no_picture(run: Run, tiny_model: Path, out: Path) -> None:
+    for name, size in (("a", 16), ("b", 2)):
+        assert run("generate", "a fox", "-n", 3, "--batch-size", size, "--model", tiny_model, "-o", out / f"{name}.png")
+    for index in range(3):
+        one, other = (np.asarray(load_image(out / f"{name}-{index}.png")) for name in "ab")
+        assert np.array_equal(one, other)
+
+
+def test_the_references_are_recorded_as_they_were_when_the_call_began(
+    run: Run, tiny_model: Path, reference: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest, load = hashlib.sha256(reference.read_bytes()).hexdigest(), MentorPipeline.from_pretrained
+
+    def removing(*args: object, **kwargs: object) -> MentorPipeline:
+        reference.unlink()
+        return load(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(MentorPipeline, "from_pretrained", removing)
+    assert run("generate", "a fox", "--image", reference, "--model", tiny_model, "-o", out / "fox.png").status == 0
+    assert read_metadata(out / "fox.png")["images"] == [{"file": "ref.png", "sha256": digest}]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory.\nTried"), RuntimeError("DefaultCPUAllocator: can't allocate memory")],
+)
+def test_too_little_memory_is_one_line(
+    run: Run, tiny_model: Path, out: Path, monkeypatch: pytest.MonkeyPatch, error: RuntimeError
+) -> None:
+    monkeypatch.setattr(MentorPipeline, "encode", MagicMock(side_effect=error))
+    done = run("generate", "a fox", "--model", tiny_model, "-o", out / "fox.png")
+    assert (done.status, done.err.count("\n")) == (2, 1)
+    assert "--batch-size" in done.err
+    assert not list(out.iterdir())
+    monkeypatch.setattr(MentorPipeline, "encode", MagicMock(side_effect=RuntimeError("a fault of ours")))
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        run("generate", "a fox", "--model", tiny_model, "-o", out / "fox.png")
 
 
 def test_several_pictures_are_numbered_and_each_remembers_its_seed(run: Run, tiny_model: Path, out: Path) -> None:

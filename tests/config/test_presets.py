@@ -13,6 +13,7 @@ import pytest
 from mentor.config.load import differences, to_dict
 from mentor.config.model import MentorConfig
 from mentor.config.presets import CONFLICTS, PRESETS, Answers
+from mentor.config.sampling import GenerationSettings
 from tests.test_package import loaded_by
 
 REPRODUCING = Path(__file__).parents[2] / "docs" / "reproducing.md"
@@ -51,6 +52,13 @@ def test_the_documentation_gives_the_same_answers() -> None:
 def test_the_documentation_names_every_preset_of_the_full_size() -> None:
     text = REPRODUCING.read_text()
     assert [name for name in PRESETS if not name.startswith("mini") and f"`{name}`" not in text] == []
+
+
+def test_full_size_models_are_sampled_as_their_authors_do_and_the_mini_as_was_measured() -> None:
+    sampling = {name: config.generation for name, config in PRESETS.items()}
+    assert sampling["mini-128"] == GenerationSettings(cfg_scale=1.5, temperature=1.0, top_k=0)
+    assert sampling["llamagen-xl"] == GenerationSettings(cfg_scale=7.5, temperature=1.0, top_k=1000)
+    assert {sampling[name] for name in PRESETS if name.startswith("xl")} == {GenerationSettings(7.5, 0.9)}
 
 
 def test_presets_need_no_torch() -> None:

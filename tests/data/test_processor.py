@@ -19,7 +19,7 @@ from tokenizers.processors import TemplateProcessing
 from mentor.config.model import ConnectorConfig, MentorConfig
 from mentor.config.presets import PRESETS
 from mentor.construction.towers import tokenizer_json
-from mentor.data.processor import Processor, crop_square, fit_square
+from mentor.data.processor import LONGEST, Processor, crop_square, fit_square
 from mentor.prompt import Prompt
 from tests.construction.published import bert_tokenizer_json
 from tests.generation.tiny_bundle import CONFIG, text_tokenizer
@@ -216,6 +216,20 @@ def test_fit_square_keeps_the_whole_picture_centred_on_white(width, height):
 @given(st.integers(1, 90), st.integers(1, 90))
 def test_crop_square_fills_the_square(width, height):
     assert (np.asarray(crop_square(picture(width, height, colour="white"), 32)) == 255).all()
+
+
+@pytest.mark.parametrize("long_way", [0, 1])
+def test_the_centre_of_a_long_strip_is_taken_before_it_is_enlarged(monkeypatch, long_way):
+    """1 x 60,000 pixels would be 32 x 1,920,000 else."""
+    sizes, resize = [], Image.Image.resize
+    monkeypatch.setattr(Image.Image, "resize", lambda image, size, *a: sizes.append(size) or resize(image, size, *a))
+    strip = np.zeros((1, 60_001, 3), np.uint8)
+    strip[:, 30_000] = 255
+    strip = strip if long_way else strip.transpose(1, 0, 2)
+    cut = np.asarray(crop_square(Image.fromarray(np.ascontiguousarray(strip)), 32))
+    assert max(map(max, sizes)) <= 32 * (LONGEST + 1)
+    assert cut.shape == (32, 32, 3)
+    assert cut[16, 16].min() > 200, "the pixel in the middle"
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ import statistics
 import pytest
 import torch
 
+from mentor.config.sampling import GenerationSettings
 from mentor.generation import bandwidth
 from mentor.generation import benchmark as module
 from mentor.generation.bandwidth import MemoryReader
 from mentor.generation.benchmark import benchmark
 from mentor.generation.pipeline import MentorPipeline
-from mentor.generation.settings import GenerationSettings
 from mentor.nn.native.library import library, plain
 from mentor.prompt import Prompt
 from tests.generation.tiny_bundle import CONFIG, tiny_bundle

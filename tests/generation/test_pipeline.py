@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 from mentor import MentorPipeline, Prompt
-from mentor.generation.settings import GenerationSettings
+from mentor.config.sampling import GenerationSettings
 from tests.generation.tiny_bundle import CONFIG, tiny_bundle
 
 RED, BLUE = Image.new("RGB", (40, 30), "red"), Image.new("RGB", (30, 40), "blue")
@@ -89,6 +90,44 @@ def test_sampling_settings_reach_the_sampler(pipeline: MentorPipeline) -> None:
     for only_one in ({"top_k": 1}, {"top_p": 1e-6}):
         assert same(greedy[0], pipeline("a red fox", seed=3, **only_one).images[0])
     assert not same(greedy[0], pipeline("a red fox", temperature=0, cfg_scale=6.0).images[0])
+
+
+def test_what_is_not_said_is_the_models_own() -> None:
+    bundle = tiny_bundle()
+    bundle.config = replace(bundle.config, generation=GenerationSettings(cfg_scale=6.0, temperature=0.5, top_k=9))
+    pipeline, plain = MentorPipeline(bundle, device="cpu"), MentorPipeline(tiny_bundle(), device="cpu")
+    own = pipeline("a red fox")
+    assert own.settings == bundle.config.generation
+    assert same(own.images[0], plain("a red fox", cfg_scale=6.0, temperature=0.5, top_k=9).images[0])
+    changed = pipeline("a red fox", temperature=0, top_k=0)
+    assert changed.settings == GenerationSettings(cfg_scale=6.0, temperature=0, top_k=0)
+    codes = pipeline.generate(pipeline.encode([Prompt("a red fox")]), [0])
+    assert same(pipeline.decode(codes)[0], own.images[0])
+
+
+def test_no_more_prompts_are_encoded_than_drawn_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline, sizes = MentorPipeline(tiny_bundle(), device="cpu"), []
+    encode = pipeline.encode
+    monkeypatch.setattr(pipeline, "encode", lambda prompts: sizes.append(len(prompts)) or encode(prompts))
+    prompts = [Prompt("a fox"), Prompt("the hat in <image>.", [RED]), Prompt("a blue hat on the beach")]
+    few, many = pipeline(prompts, num_images=2, batch_size=3), pipeline(prompts, num_images=2, batch_size=6)
+    assert sizes == [2, 2, 3]
+    assert all(same(one, other) for one, other in zip(few.images, many.images, strict=True))
+
+
+def test_the_last_prompt_is_checked_before_the_first_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = MentorPipeline(tiny_bundle(), device="cpu")
+    monkeypatch.setattr(pipeline, "generate", lambda *_, **__: pytest.fail("a picture was begun"))
+    with pytest.raises(ValueError, match="the model takes at most 24"):
+        pipeline(["a fox", "a fox " * 20], batch_size=1)
+
+
+def test_states_beyond_the_range_of_the_numbers_are_told() -> None:
+    pipeline = MentorPipeline(tiny_bundle(), device="cpu")
+    with torch.no_grad():
+        pipeline.mentor.encoder.language.model.get_input_embeddings().weight.fill_(torch.inf)
+    with pytest.raises(ValueError, match="states are not finite; bfloat16 and float32"):
+        pipeline("a fox")
 
 
 def test_progress_counts_every_step_of_every_batch(pipeline: MentorPipeline) -> None:

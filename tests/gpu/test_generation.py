@@ -39,8 +39,10 @@ def test_the_mini_draws(device: str, dtype: str) -> None:
     pipeline = MentorPipeline.from_pretrained("mini", device=device, dtype=dtype)
     image = pipeline("a large red apple in the center on a blue background", seed=0).images[0]
     picture = np.asarray(image, dtype=np.float32)
-    assert picture.shape == (64, 64, 3)
-    corner, centre = picture[:6, :6].mean(axis=(0, 1)), picture[26:38, 26:38].mean(axis=(0, 1))
+    side = pipeline.config.image_size
+    assert picture.shape == (side, side, 3)
+    edge, middle = side // 10, slice(side * 2 // 5, side * 3 // 5)
+    corner, centre = picture[:edge, :edge].mean(axis=(0, 1)), picture[middle, middle].mean(axis=(0, 1))
     assert corner[2] > corner[0], "the background is blue"
     assert centre[0] > centre[2], "the apple is red"
 

@@ -68,6 +68,23 @@ def test_the_configured_activation_is_used():
         assert not torch.equal(states[0], states[2])
 
 
+def test_t5_in_float16_stays_near_float32_where_its_products_leave_the_range():
+    """The released T5's feed-forward parts do; without their last product in float32 the sums become infinite."""
+    torch.manual_seed(0)
+    encoder, mask = build_language_encoder(T5).eval(), torch.ones(1, 6, dtype=torch.bool)
+    with torch.no_grad():
+        for name, parameter in encoder.named_parameters():
+            parameter.normal_(std=40.0 if name.endswith(".wo.weight") else 2.0)
+        embeds = encoder.embed(torch.randint(1, 50, (1, 6)))
+        expected = encoder(embeds, mask)
+        encoder.half()
+        assert not torch.allclose(encoder(embeds.half(), mask).float(), expected, atol=0.05, rtol=0.05)
+        encoder.keep_in_float32()
+        kept = {name for name, each in encoder.named_parameters() if each.dtype is torch.float32}
+        assert kept == {name for name, _ in encoder.named_parameters() if name.endswith(".wo.weight")}
+        torch.testing.assert_close(encoder(embeds.half(), mask).float(), expected, atol=0.05, rtol=0.05)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

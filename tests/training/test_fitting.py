@@ -11,6 +11,7 @@ import torch
 from mentor.checkpoint.store import save_bundle
 from mentor.config.load import to_dict
 from mentor.config.model import MentorConfig
+from mentor.config.sampling import GenerationSettings
 from mentor.training.fitting import fitted
 from mentor.training.start import starting_bundle
 from tests.generation.query_former_bundle import query_former_bundle
@@ -62,7 +63,8 @@ def test_a_longer_context_keeps_what_short_prompts_see() -> None:
 
 def test_answers_to_conflicts_may_differ_but_not_the_model() -> None:
     decoder = replace(CONFIG.decoder, prefix_rope="zero", residual_dropout=0.1, grid=8)
-    model = replace(CONFIG, null_condition="frozen", decoder=decoder, name="other")
+    sampling = GenerationSettings(cfg_scale=7.5)
+    model = replace(CONFIG, null_condition="frozen", decoder=decoder, name="other", generation=sampling)
     assert fitted(tiny_bundle(), model, "here", parts={}, fresh=(), seed=0).config == model
     for wrong in (
         replace(CONFIG, decoder=replace(CONFIG.decoder, rope_base=5.0)),

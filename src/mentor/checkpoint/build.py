@@ -44,6 +44,6 @@ def allocate(config: MentorConfig, dtype: torch.dtype | None = None) -> tuple[Me
     with torch.random.fork_rng(devices=[]), Uninitialized():
         mentor, image_tokenizer = Mentor(config), ImageTokenizer(config.image_tokenizer)
         if dtype is not None:
-            mentor.to(dtype)
+            mentor.cast(dtype)
             image_tokenizer.to(dtype)
     return mentor.eval(), image_tokenizer.eval()

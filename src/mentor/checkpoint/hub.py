@@ -59,7 +59,6 @@ def download(name: str, options: HubOptions, revision: str | None, patterns: lis
     ValueError if the hub cannot be reached and the files are not in its cache.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         folder = snapshot_download(
@@ -70,11 +69,11 @@ def download(name: str, options: HubOptions, revision: str | None, patterns: lis
             local_files_only=options.local_files_only,
             allow_patterns=patterns,
         )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+    except hub_errors() as error:
         raise ValueError(
             f"there is no folder {name}, and the model hub did not give {name!r}"
             f"{'' if revision is None else f' at {revision!r}'} ({_reason(error)}); without a network use a shipped model "
-            f"({', '.join(shipped_models())}) or a local folder"
+            f"({', '.join(shipped_models())}) or a local folder; the same command goes on where a download broke off"
         ) from error
     return Path(folder)
 
@@ -94,7 +93,6 @@ def push_folder(
     Weights of an older version that the folder does not have are removed in the same commit. ValueError if the hub refuses.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
     read_config(folder)
     api = HfApi(token=token)
@@ -111,12 +109,21 @@ def push_folder(
             allow_patterns=BUNDLE_FILES,
             delete_patterns=WEIGHT_FILES,
         )
-    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError) as error:
+    except hub_errors() as error:
         raise ValueError(
             f"the model hub did not take {repo_id!r} ({_reason(error)}); check the name, the network and the token "
             "(`hf auth login`)"
         ) from error
     return commit.pr_url or commit.commit_url
+
+
+def hub_errors() -> tuple[type[Exception], ...]:
+    """What the hub's library raises when the hub refuses, cannot be reached, or the line breaks in the middle."""
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    # The transport's own errors reach us as they are; the hub's are a kind of them, whichever HTTP library it uses.
+    transport = next(base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
+    return (transport, HFValidationError, RuntimeError, OSError)
 
 
 def _reason(error: Exception) -> str:

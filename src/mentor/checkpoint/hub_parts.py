@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer
 
-from mentor.checkpoint.hub import HubOptions
+from mentor.checkpoint.hub import HubOptions, hub_errors
 from mentor.checkpoint.layout import TEXT_TOKENIZER
 from mentor.checkpoint.official import LANGUAGE_NAMES, VISION_NAMES
 from mentor.checkpoint.pickles import read_pickles
@@ -73,13 +73,12 @@ def read_text_tokenizer(folder: Path) -> Tokenizer:
 def download_text_tokenizer(hub: HubOptions) -> Tokenizer:
     """FLAN-T5's text tokenizer from the hub or its cache; ValueError, saying why, when it is not to be had."""
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         path = hf_hub_download(
             FLAN_T5, TEXT_TOKENIZER, cache_dir=hub.cache_dir, token=hub.token, local_files_only=hub.local_files_only
         )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except hub_errors() as error:
         raise ValueError(f"the model hub did not give {FLAN_T5} ({type(error).__name__})") from error
     return with_image_token(read_tokenizer(Path(path)))
 

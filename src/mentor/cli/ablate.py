@@ -129,7 +129,6 @@ def _report(
     from mentor.evaluation.ablations import ablation_table, summarise_rows
     from mentor.evaluation.report import provenance, write_json
     from mentor.evaluation.results import write_text
-    from mentor.generation.settings import GenerationSettings
 
     paper = {row: label for row, label in study.paper.items() if row in scores}
     summary = summarise_rows(scores, REFERENCE, paper)
@@ -143,7 +142,7 @@ def _report(
         "seconds": {str(one.folder.relative_to(args.out)): _seconds(one) for one in runs},
         "prompts": study.prompts,
         "seeds": list(study.seeds),
-        "sampling": vars(GenerationSettings()),
+        "sampling": vars(runs[-1].config.model.resolve().generation),
         "versions": provenance(),
         "scores": scores,
     }
@@ -189,10 +188,9 @@ def _painter(final: Path, row: str, device: str) -> Callable[[], Painter]:
     def made() -> Painter:
         from mentor.evaluation.answers import PipelinePainter
         from mentor.generation.pipeline import MentorPipeline
-        from mentor.generation.settings import GenerationSettings
 
         pipeline = MentorPipeline.from_pretrained(str(final), device=None if device == "auto" else device)
-        return PipelinePainter(pipeline, row, GenerationSettings())
+        return PipelinePainter(pipeline, row, pipeline.config.generation)
 
     return made
 

@@ -13,7 +13,7 @@ from mentor.cli.progress import token_progress
 from mentor.config.load import load_yaml
 from mentor.config.model import MentorConfig
 from mentor.config.presets import PRESETS
-from mentor.generation.settings import GenerationSettings
+from mentor.config.sampling import GenerationSettings
 
 if TYPE_CHECKING:
     from mentor.generation.pipeline import MentorPipeline

@@ -24,7 +24,15 @@ def one_line(error: BaseException) -> str:
     return " ".join(text.split())
 
 
-def report(command: str, error: BaseException) -> int:
-    """Tell the user what went wrong; returns the exit status 2."""
-    print(f"mentor {command}: error: {one_line(error)}", file=sys.stderr)
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether the memory of a GPU or of the computer did not suffice."""
+    torch = sys.modules.get("torch")  # not imported for this: who has not imported it has not run out of its memory
+    return torch is not None and (
+        isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
+    )
+
+
+def report(command: str, error: BaseException, advice: str = "") -> int:
+    """Tell the user what went wrong, and what to do; returns the exit status 2."""
+    print(f"mentor {command}: error: {one_line(error)}{advice and f'; {advice}'}", file=sys.stderr)
     return 2

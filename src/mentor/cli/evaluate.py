@@ -12,7 +12,7 @@ from mentor.cli.agreement import add_agreement_parser, agreement_rows
 from mentor.cli.evaluation_arguments import add_evaluation_arguments, check_arguments
 from mentor.cli.judge_arguments import add_judge_arguments, judge_settings
 from mentor.cli.progress import stage_progress
-from mentor.cli.sampling_arguments import sampling_settings
+from mentor.cli.sampling_arguments import chosen_sampling
 
 if TYPE_CHECKING:
     from mentor.evaluation.answers import PipelinePainter
@@ -133,7 +133,7 @@ def _scenes(args: argparse.Namespace, processes: Processes, progress: Any) -> di
 
     if args.data is not None:
         raise ValueError("--data: the scenes' data is a corpus pack; name it with --corpus")
-    settings = sampling_settings(args)
+    chosen_sampling(args)  # a mistake is told before the corpus is read
     pack = find_pack(args.corpus)
     corpus, n = Corpus.load(pack), args.n or (SAMPLE_N if args.sample else DEFAULT_N)
     source = Source(pack, sample=args.sample)
@@ -146,16 +146,16 @@ def _scenes(args: argparse.Namespace, processes: Processes, progress: Any) -> di
     painter = _model(args)
     benchmark = SceneBenchmark(corpus, n=n, seed=args.seed, size=painter.size)
     store = AnswerStore(args.out, args.batch_size, processes)
-    return evaluate_model(benchmark, painter, settings, store, _tools(args, source, progress))
+    return evaluate_model(benchmark, painter, store, _tools(args, source, progress))
 
 
 def _model(args: argparse.Namespace) -> PipelinePainter:
-    settings = sampling_settings(args)
+    sampling = chosen_sampling(args)
     from mentor.evaluation.answers import PipelinePainter
     from mentor.generation.pipeline import MentorPipeline
 
     pipeline = MentorPipeline.from_pretrained(args.model, device=args.device, dtype=args.dtype)
-    return PipelinePainter(pipeline, args.model, settings)
+    return PipelinePainter(pipeline, args.model, pipeline.settings(**sampling))
 
 
 def _tools(args: argparse.Namespace, source: Source, progress: Any) -> Any:

@@ -29,9 +29,6 @@ def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
         "--rival-set", action="append", default=[], metavar="KEY=VALUE", help="change a rival's setting, e.g. steps=20"
     )
     add_sampling_arguments(parser)
-    parser.add_argument(
-        "--batch-size", type=int, default=16, metavar="B", help="pictures made side by side (default: 16)"
-    )
     parser.add_argument("--preset", metavar="NAME", help="one of the benchmark's backbones or definitions")
     parser.add_argument(
         "--backbone", action="append", default=[], metavar="ROLE=NAME", help="a local folder or hub name for a backbone"

@@ -10,11 +10,10 @@ from typing import Any
 
 import mentor
 from mentor.cli.progress import token_progress
-from mentor.cli.sampling_arguments import add_sampling_arguments, sampling_settings
+from mentor.cli.sampling_arguments import add_sampling_arguments, chosen_sampling
 from mentor.generation.grid import grid
 from mentor.generation.png_metadata import check_writable, write_pngs
 from mentor.generation.prompting import TASKS, build_prompt
-from mentor.generation.settings import GenerationSettings
 
 MOST_IMAGES = 1000
 """More in one call is a slip of the finger; several calls make more."""
@@ -47,24 +46,34 @@ def run(args: argparse.Namespace) -> int:
     """Check everything that can be checked, then load the model, generate and write."""
     if not 1 <= args.num_images <= MOST_IMAGES:
         raise ValueError(f"-n: expected 1 to {MOST_IMAGES} pictures, got {args.num_images}")
-    settings = sampling_settings(args)
+    if args.batch_size < 1:
+        raise ValueError(f"--batch-size: expected 1 or more, got {args.batch_size}")
+    sampling = chosen_sampling(args)
     single = args.grid or args.num_images == 1
     paths = [args.output] if single else numbered(args.output, args.num_images)
     check_writable(paths)
     prompt = build_prompt(args.text, args.image, task=args.task, subject=args.subject)
+    images = [{"file": Path(each).name, "sha256": _sha256(each)} for each in args.image]  # as they are now
 
     # Only now the heavy part: every mistake above is told at once.
     from mentor.generation.pipeline import MentorPipeline
 
     pipeline = MentorPipeline.from_pretrained(args.model, device=args.device, dtype=args.dtype)
     with token_progress("generating") as on_token:
-        output = pipeline(prompt, num_images=args.num_images, seed=args.seed, on_token=on_token, **_sampling(settings))
+        output = pipeline(
+            prompt,
+            num_images=args.num_images,
+            seed=args.seed,
+            batch_size=args.batch_size,
+            on_token=on_token,
+            **sampling,
+        )
     record = {
         "version": mentor.__version__,
         "model": args.model,
         "prompt": prompt.text,
-        "images": [{"file": Path(each).name, "sha256": _sha256(each)} for each in args.image],
-        **_sampling(settings),
+        "images": images,
+        **{name: value for name, value in asdict(output.settings).items() if name != "cfg_interval"},
         "dtype": str(pipeline.dtype).removeprefix("torch."),
     }
     if single:
@@ -83,10 +92,6 @@ def run(args: argparse.Namespace) -> int:
 def numbered(path: Path, count: int) -> list[Path]:
     """fox.png -> fox-0.png, fox-1.png, ..."""
     return [path.with_name(f"{path.stem}-{index}{path.suffix}") for index in range(count)]
-
-
-def _sampling(settings: GenerationSettings) -> dict[str, Any]:
-    return {name: value for name, value in asdict(settings).items() if name != "cfg_interval"}
 
 
 def _sha256(path: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mentor
-from mentor.cli.errors import Parser, report
+from mentor.cli.errors import Parser, out_of_memory, report
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     except (ValueError, OSError) as error:
         return report(named, error)
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        return report(
+            named, error, "fewer pictures side by side (--batch-size, data.batch_size) or --dtype bfloat16 need less"
+        )
     except KeyboardInterrupt:
         print(f"mentor {named}: stopped", file=sys.stderr)
         return 130

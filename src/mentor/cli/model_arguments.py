@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mentor.cli.sampling_arguments import add_sampling_arguments, sampling_settings
+from mentor.cli.sampling_arguments import add_sampling_arguments, chosen_sampling
 
 if TYPE_CHECKING:
     from mentor.data.corpus import Corpus
@@ -28,9 +28,6 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Which model, corpus and seed, and how pictures are sampled."""
     add_sampling_arguments(parser)
     parser.add_argument("--corpus", type=Path, metavar="DIR", help="corpus pack (default: found as in training)")
-    parser.add_argument(
-        "--batch-size", type=int, default=16, metavar="B", help="pictures made side by side (default: 16)"
-    )
 
 
 def check_counts(args: argparse.Namespace) -> None:
@@ -42,7 +39,7 @@ def check_counts(args: argparse.Namespace) -> None:
 
 def load(args: argparse.Namespace) -> Loaded:
     """The corpus and the model that the arguments name; ``ValueError`` when one is missing or a setting out of range."""
-    settings = sampling_settings(args)
+    sampling = chosen_sampling(args)
     from mentor.data.corpus import Corpus, find_pack
 
     pack = find_pack(args.corpus)
@@ -52,4 +49,4 @@ def load(args: argparse.Namespace) -> Loaded:
     from mentor.generation.pipeline import MentorPipeline
 
     pipeline = MentorPipeline.from_pretrained(args.model, device=args.device, dtype=args.dtype)
-    return Loaded(PipelinePainter(pipeline, args.model, settings), corpus, pack)
+    return Loaded(PipelinePainter(pipeline, args.model, pipeline.settings(**sampling)), corpus, pack)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
-from mentor.generation.settings import GenerationSettings
+from mentor.config.sampling import GenerationSettings
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare --seed, --cfg-scale, --temperature, --top-k, --top-p, --model, --device and --dtype."""
-    default = GenerationSettings
+    """Declare --seed, --cfg-scale, --temperature, --top-k, --top-p, --batch-size, --model, --device and --dtype."""
     parser.add_argument("--seed", type=int, default=0, help="picture i is drawn with SEED + i (default: %(default)s)")
     numbers = {
         "--cfg-scale": (float, "guidance: 1 off, more follows the prompt more closely"),
@@ -18,13 +18,18 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
         "--top-p": (float, "draw from the likeliest tokens of this total probability; 1: all"),
     }
     for flag, (kind, text) in numbers.items():
-        value = getattr(default, flag.removeprefix("--").replace("-", "_"))
-        parser.add_argument(flag, type=kind, default=value, metavar="X", help=f"{text} (default: %(default)s)")
+        parser.add_argument(flag, type=kind, metavar="X", help=f"{text} (default: the model's own)")
+    parser.add_argument(
+        "--batch-size", type=int, default=16, metavar="B", help="pictures made side by side (default: %(default)s)"
+    )
     parser.add_argument("--model", default="mini", help="mini, a bundle's folder or a hub name (default: %(default)s)")
     parser.add_argument("--device", help="cpu, cuda, ... (default: cuda where there is one)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="number format (default: float32)")
 
 
-def sampling_settings(args: argparse.Namespace) -> GenerationSettings:
-    """What the arguments ask for; ``ValueError`` for a number outside its range."""
-    return GenerationSettings(args.cfg_scale, args.temperature, args.top_k, args.top_p)
+def chosen_sampling(args: argparse.Namespace) -> dict[str, Any]:
+    """The sampling settings that were typed, for ``MentorPipeline.settings``; ``ValueError`` for a number outside its range."""
+    chosen = {name: getattr(args, name) for name in ("cfg_scale", "temperature", "top_k", "top_p")}
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    GenerationSettings(**chosen)
+    return chosen

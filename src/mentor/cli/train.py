@@ -85,13 +85,12 @@ def _launch(count: int, args: argparse.Namespace) -> NoReturn:
 
 
 def _sample_tokens(mentor: Mentor, states: Tensor, mask: Tensor) -> Tensor:
-    """Image tokens for the sample grids: the same random draw every time, at the pipeline's settings."""
+    """Image tokens for the sample grids: the same random draw every time, at the model's own settings."""
     import torch
 
     from mentor.generation.decode import generate_tokens
-    from mentor.generation.settings import GenerationSettings
 
-    settings = GenerationSettings()
+    settings = mentor.config.generation
     return generate_tokens(
         mentor,
         states,

@@ -5,8 +5,10 @@ Nothing here imports torch, so that reading a configuration costs nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from mentor.config.sampling import GenerationSettings
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,8 @@ class MentorConfig:
     """``learned``: a parameter (paper 2.3). ``frozen``: a buffer that no optimiser sees (the released code)."""
     encoder_dtype: Literal["float32", "bfloat16"] = "float32"
     """What the multimodal encoder is kept and run in unless a caller asks for another type; the rest is kept in float32."""
+    generation: GenerationSettings = field(default_factory=GenerationSettings)
+    """How pictures are sampled where a caller does not say."""
 
     def __post_init__(self) -> None:
         if (self.vision is None) != (self.connector is None):

@@ -19,6 +19,7 @@ from mentor.config.model import (
     ProjectorConfig,
     VisionConfig,
 )
+from mentor.config.sampling import GenerationSettings
 
 _MINILM = LanguageConfig(
     kind="bert", width=384, num_layers=3, num_heads=12, mlp_width=1536, vocab_size=30522, image_token_id=1
@@ -134,6 +135,7 @@ def _answered(name: str, by: Literal["as_released", "paper", "fixed"]) -> Mentor
         decoder=LLAMAGEN_XL,
         image_tokenizer=VQ_16,
         context=512,
+        generation=GenerationSettings(cfg_scale=7.5, temperature=0.9),  # of the released training scripts
     )
     values = to_dict(base)
     for key, answers in CONFLICTS.items():
@@ -152,6 +154,7 @@ LLAMAGEN = replace(
     language=replace(FLAN_T5_XL, activation="gelu_new"),  # read from FLAN-T5's own configuration there
     decoder=replace(LLAMAGEN_XL, prefix_rope="zero"),
     context=120,
+    generation=GenerationSettings(cfg_scale=7.5, top_k=1000),  # of LlamaGen's script
 )
 
 PRESETS: dict[str, MentorConfig] = {

@@ -20,6 +20,9 @@ from mentor.data.images import to_rgb
 from mentor.data.templates import image_queries
 from mentor.prompt import IMAGE_PLACEHOLDER, Prompt
 
+LONGEST = 16
+"""A picture more times as long as wide is cut to this before its centre is scaled: what is cut off is not seen anyway."""
+
 
 @dataclass
 class PromptBatch:
@@ -87,6 +90,11 @@ class Processor:
             self.stack([self.pixels(image) for prompt in prompts for image in prompt.images]),
             *self.pad_queries([ids for prompt in prompts for ids in self.encode_queries(prompt)]),
         )
+
+    def check(self, prompt: Prompt) -> None:
+        """Raises the ValueError that reading the prompt would raise, without touching its images."""
+        self.encode_text(prompt.text)
+        self.encode_queries(prompt)
 
     def encode_text(self, text: str) -> list[int]:
         """A prompt's text -> ids, every ``<image>`` as ``tokens_per_image`` placeholders; ValueError if beyond the context."""
@@ -177,6 +185,9 @@ def fit_square(image: Image.Image, side: int) -> Image.Image:
 def crop_square(image: Image.Image, side: int) -> Image.Image:
     """The centre of the picture, bicubically scaled until its shorter side is ``side`` pixels (CLIP's preprocessing)."""
     shorter = min(image.size)
+    spare_x, spare_y = (max(0, length - LONGEST * shorter) // 2 for length in image.size)
+    if spare_x or spare_y:  # a strip of 1 x 60,000 pixels would take gigabytes at the new size
+        image = image.crop((spare_x, spare_y, image.width - spare_x, image.height - spare_y))
     size = (int(side * image.width / shorter), int(side * image.height / shorter))
     left, top = (size[0] - side) // 2, (size[1] - side) // 2
     return image.resize(size, Image.Resampling.BICUBIC).crop((left, top, left + side, top + side))

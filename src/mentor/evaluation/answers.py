@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 
 import mentor
+from mentor.config.sampling import GenerationSettings
 from mentor.data.images import load_image
 from mentor.evaluation.pixels import to_pixels
 from mentor.evaluation.processes import ALONE, Processes
 from mentor.evaluation.protocol import Progress
-from mentor.generation.settings import GenerationSettings
 from mentor.prompt import Prompt
 
 if TYPE_CHECKING:

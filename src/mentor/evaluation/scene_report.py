@@ -10,13 +10,11 @@ from mentor.evaluation.protocol import Tools
 from mentor.evaluation.report import FIRST, provenance, sha256_of, write_json, write_scene_report
 from mentor.evaluation.run import Author, finish
 from mentor.evaluation.scene_benchmark import SceneBenchmark
-from mentor.generation.settings import GenerationSettings
 
 
 def evaluate_model(
     benchmark: SceneBenchmark,
     painter: PipelinePainter,
-    settings: GenerationSettings,
     store: AnswerStore,
     tools: Tools,
 ) -> dict[str, Any] | None:
@@ -38,7 +36,7 @@ def evaluate_model(
         "versions": provenance(),
         **results,
     }
-    author = Author(painter.name, painter.fingerprint, asdict(settings))
+    author = Author(painter.name, painter.fingerprint, asdict(painter.settings))
     run = finish(benchmark, items, Pictures(paths), scores, author, tools, folder)
     write_json(folder / "scenes.json", described)
     write_scene_report(folder, described, benchmark.samples[:FIRST], answers)

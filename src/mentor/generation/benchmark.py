@@ -21,9 +21,9 @@ from typing import Any
 
 import torch
 
+from mentor.config.sampling import GenerationSettings
 from mentor.generation.bandwidth import MemoryReader
 from mentor.generation.pipeline import MentorPipeline
-from mentor.generation.settings import GenerationSettings
 from mentor.models.decoder import Decoder
 from mentor.nn.native.library import describe
 from mentor.prompt import Prompt

@@ -21,6 +21,8 @@ def resolve_device(name: str | torch.device | None = None) -> torch.device:
         raise ValueError(f"device: expected cpu, cuda, cuda:1, mps or the like, got {name!r}") from error
     try:
         torch.zeros(1, device=device).item()
+    except torch.OutOfMemoryError:
+        raise
     # A build without CUDA raises AssertionError, other backends that are not there the rest.
     except (RuntimeError, AssertionError, ImportError, NotImplementedError) as error:
         raise ValueError(f"device: {name} cannot be used on this machine; cpu always can") from error

@@ -6,16 +6,16 @@ Shapes: B pictures in a batch, S condition tokens, L image tokens, De width of t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from mentor.config.sampling import GenerationSettings
 from mentor.generation.decode import generate_tokens
 from mentor.generation.pretrained import PretrainedModel
 from mentor.generation.prompting import Picture, build_prompt
-from mentor.generation.settings import GenerationSettings
 from mentor.prompt import Prompt
 
 _LARGEST_SEED = 2**63 - 1
@@ -59,10 +59,10 @@ class MentorPipeline(PretrainedModel):
         subject: str | Sequence[str] | None = None,
         num_images: int = 1,
         seed: int = 0,
-        cfg_scale: float = GenerationSettings.cfg_scale,
-        temperature: float = GenerationSettings.temperature,
-        top_k: int = GenerationSettings.top_k,
-        top_p: float = GenerationSettings.top_p,
+        cfg_scale: float | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
         batch_size: int = 16,
         on_token: Callable[[int, int], None] | None = None,
     ) -> PipelineOutput:
@@ -75,25 +75,35 @@ class MentorPipeline(PretrainedModel):
             num_images: pictures of each prompt, 1 or more.
             seed: picture ``i`` of the whole call is drawn with ``seed + i``, whatever the batch around it.
             batch_size: pictures that are generated side by side; bounds the memory, changes no picture.
-            cfg_scale, temperature, top_k, top_p: see ``GenerationSettings``.
+            cfg_scale, temperature, top_k, top_p: see ``GenerationSettings``; None: the model's own (``config.generation``).
             on_token: called with (tokens done, tokens in all), a token being one step of a whole batch.
 
         Raises:
             ValueError: any of the above is missing, out of range, or does not fit the others.
         """
-        settings = GenerationSettings(cfg_scale, temperature, top_k, top_p)
+        settings = self.settings(cfg_scale=cfg_scale, temperature=temperature, top_k=top_k, top_p=top_p)
         prompts = self.check_inputs(prompt, images=images, task=task, subject=subject)
         total = self._count(len(prompts), num_images, seed, batch_size)
-        condition = self.encode(prompts)
+        for each in prompts:
+            self.processor.check(each)  # before the first batch is drawn, not after minutes
         owner = [index // num_images for index in range(total)]
         seeds = [seed + index for index in range(total)]
         pictures: list[Image.Image] = []
         for start in range(0, total, batch_size):
             part = slice(start, start + batch_size)
+            first, last = owner[part][0], owner[part][-1]
+            condition = self.encode(prompts[first : last + 1]).rows([index - first for index in owner[part]])
             report = _over_batches(on_token, start // batch_size, -(-total // batch_size))
-            codes = self.generate(condition.rows(owner[part]), seeds[part], settings, on_token=report)
+            codes = self.generate(condition, seeds[part], settings, on_token=report)
             pictures += self.decode(codes)
         return PipelineOutput(pictures, seeds, [prompts[index] for index in owner], settings)
+
+    def settings(self, **given: float | None) -> GenerationSettings:
+        """The model's own sampling settings with those that are ``given`` (None: not given) in their place.
+
+        Raises ``ValueError`` for a number out of range.
+        """
+        return replace(self.config.generation, **{name: value for name, value in given.items() if value is not None})
 
     def check_inputs(
         self,
@@ -115,12 +125,17 @@ class MentorPipeline(PretrainedModel):
 
     @torch.inference_mode()
     def encode(self, prompts: Sequence[Prompt]) -> Condition:
-        """Prompts -> condition [B, S, De]. Raises ``ValueError`` for a prompt longer than the model's context."""
+        """Prompts -> condition [B, S, De].
+
+        Raises ``ValueError`` for a prompt longer than the model's context, and where numbers left the range of the dtype.
+        """
         batch = self.processor(prompts).to(self.device)
         features = self.mentor.encoder.encode_images(batch.pixel_values)
         states, mask = self.mentor.condition(
             batch.input_ids, batch.attention_mask, features, batch.query_ids, batch.query_mask
         )
+        if not states.isfinite().all():
+            raise ValueError("the multimodal encoder's states are not finite; bfloat16 and float32 have a wider range")
         return Condition(states, mask)
 
     def generate(
@@ -132,7 +147,7 @@ class MentorPipeline(PretrainedModel):
         on_token: Callable[[int, int], None] | None = None,
     ) -> Tensor:
         """Condition [B, S, De] and one seed for each of its rows -> image tokens int64 [B, L]."""
-        settings = settings or GenerationSettings()
+        settings = settings or self.config.generation
         return generate_tokens(
             self.mentor,
             condition.states,

@@ -27,7 +27,9 @@ class PretrainedModel:
     ) -> None:
         self.device, target = resolve_device(device), resolve_dtype(dtype)
         self.bundle, self.config = bundle, bundle.config
-        self.mentor = bundle.mentor.to(self.device, target).eval()
+        self.mentor = bundle.mentor.to(self.device).eval()
+        if target is not None:
+            self.mentor.cast(target)
         self.image_tokenizer = bundle.image_tokenizer.to(self.device, target).eval()
         self.dtype = self.mentor.decoder.output.weight.dtype
         self.processor = Processor(bundle.config, bundle.text_tokenizer, bundle.query_tokenizer)

@@ -55,5 +55,6 @@ def sample(
     noise = torch.empty_like(logits)
     for row, generator in zip(noise, generators, strict=True):
         row.exponential_(generator=generator)
+    noise.clamp_(min=torch.finfo(noise.dtype).tiny)  # a draw of 0, which some devices make, would turn p = 0 into nan
     # The exponential race: argmax of p / e has the distribution p and needs no normalised probabilities.
     return (logits.softmax(-1) / noise).argmax(-1)

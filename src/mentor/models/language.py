@@ -20,6 +20,13 @@ class LanguageEncoder(nn.Module):
         super().__init__()
         self.model = model
 
+    def keep_in_float32(self) -> None:
+        """Widens what float16 cannot hold by transformers' own account: the last product of T5's feed-forward parts."""
+        names = set(getattr(self.model, "_keep_in_fp32_modules", None) or ())
+        for name, module in self.model.named_modules():
+            if name.rpartition(".")[2] in names:
+                module.to(torch.float32)
+
     def embed(self, input_ids: Tensor) -> Tensor:
         """Token ids int64 [B, S] -> word embeddings [B, S, De]; positions are added in ``forward``, where they apply."""
         embedding: nn.Module = self.model.get_input_embeddings()  # type: ignore[operator]

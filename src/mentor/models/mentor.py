@@ -69,6 +69,13 @@ class Mentor(nn.Module):
             nn.init.normal_(connector.output.weight, std=0.005)
         nn.init.normal_(self.null_condition, std=self.config.language.width**-0.5)
 
+    def cast(self, dtype: torch.dtype) -> Mentor:
+        """The same model with weights of type ``dtype``, but for those of the language encoder that float16 cannot hold."""
+        self.to(dtype)
+        if dtype is torch.float16:
+            self.encoder.language.keep_in_float32()
+        return self
+
     def condition(
         self,
         input_ids: Tensor,

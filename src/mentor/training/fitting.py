@@ -34,6 +34,7 @@ CHANGEABLE = (
     "decoder.token_dropout",
     "decoder.residual_dropout",
     "decoder.mlp_dropout",
+    "generation",
 )
 """What a recipe may change: it changes no weight's name, and no shape but the null condition's."""
 FRESH = (CONNECTOR, "projector", NULL)
@@ -93,13 +94,14 @@ def _query_tokenizer(bundle: Bundle, model: MentorConfig) -> Tokenizer | None:
 
 def _check(held: MentorConfig, wanted: MentorConfig, source: str) -> None:
     values = to_dict(wanted)
+    own = to_dict(held)
     for key in CHANGEABLE:
         part, _, rest = key.partition(".")
-        value = getattr(held, part)
+        value = own[part]
         if rest and (value is None or values[part] is None):
             continue
-        values = merge(values, nested(key, getattr(value, rest) if rest else value))
-    changed = differences(to_dict(held), values)
+        values = merge(values, nested(key, value[rest] if rest else value))
+    changed = differences(own, values)
     if changed:
         raise ValueError(f"init.bundle {source} holds another model than the recipe's ({'; '.join(changed[:5])})")
 

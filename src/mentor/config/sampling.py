@@ -1,4 +1,4 @@
-"""How pictures are sampled: the numbers a user may turn, checked once. Imports no torch."""
+"""How pictures are sampled: the numbers a user may turn, checked once; a model's configuration has its own defaults."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class GenerationSettings:
-    """Sampling settings of one call. Raises ``ValueError`` for a number outside its range."""
+    """Sampling settings. Raises ``ValueError`` for a number outside its range."""
 
     cfg_scale: float = 1.5
     """Strength of classifier-free guidance (paper 2.3): 1 turns it off, larger follows the prompt more closely."""
