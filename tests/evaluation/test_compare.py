@@ -58,6 +58,40 @@ def test_common_items_only_and_how_many() -> None:
     assert "CP" not in "".join(found.notes[2:]).replace("CP x PF", "")
 
 
+def test_columns_of_some_items_and_their_mean_are_compared_too() -> None:
+    """GenEval: each picture counts in its own task, ``overall`` is the unweighted mean of the tasks."""
+    columns = {"single_object": "Single", "colors": "Colors", "overall": "Overall"}
+    runs = []
+    for name, right in (("a", (0, 0)), ("b", (1, 0))):
+        lines = [
+            {
+                "key": f"{n}/samples/0",
+                "item": "d",
+                "numbers": {"single_object" if n % 2 else "colors": float(right[n % 2])},
+            }
+            for n in range(30)
+        ]
+        run = saved(name, [0.0], columns=columns, summary={"overall": 0.0}).run
+        runs.append(SavedRun(Path(name), run, lines))
+    single, colors, overall = compare(*runs).differences
+    assert (single.name, single.b - single.a, single.items) == ("single_object", 0, 15)
+    assert (colors.b - colors.a, overall.b - overall.a) == (1, 0.5)
+    assert overall.interval == (0.5, 0.5) and overall.items == 30
+
+
+def test_pictures_of_one_reference_are_drawn_together() -> None:
+    rng = np.random.default_rng(3)
+    gains = rng.normal(0.1, 0.2, 30)
+    widths = []
+    for join in ("/", "-"):
+        one, two = saved("a", [0.5] * 270), saved("b", [0.5 + gain for gain in gains for _ in range(9)])
+        for run in (one, two):
+            for number, line in enumerate(run.items):
+                line["key"] = f"{number // 9}{join}{number % 9}"
+        widths.append(np.ptp(compare(one, two).differences[0].interval))
+    assert widths[0] == pytest.approx(3 * widths[1], rel=0.15)
+
+
 def test_an_item_of_the_same_key_and_other_content_is_another_item() -> None:
     other = saved("b", [0.1, 0.2])
     other.items[0]["item"] = "changed"

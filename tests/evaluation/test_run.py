@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import zipfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from PIL import Image
 
 from mentor.evaluation.answers import AnswerStore, check_folder
 from mentor.evaluation.benchmarks import chosen, find_benchmark, find_source
+from mentor.evaluation.dreambench_plus_data import PROMPT_TYPES
 from mentor.evaluation.protocol import Item
 from mentor.evaluation.ready_made import find_pictures
 from mentor.evaluation.results import item_digest, read_run
@@ -115,14 +118,48 @@ def test_a_judge_that_fails_leaves_the_pictures(store: AnswerStore, tmp_path: Pa
     assert not (store.folder / "run.json").exists()
 
 
-def test_a_part_of_the_items_is_taken_at_equal_distances() -> None:
+def test_a_part_of_the_items_is_one_of_each_equal_part() -> None:
     items = toy_items(6)
-    assert [item.key.split("/")[1] for item in chosen(items, 3)] == ["0_0", "2_0", "4_0"]
+    taken = [items.index(item) for item in chosen(items, 3)]
+    assert [place // 2 for place in taken] == [0, 1, 2]
     assert chosen(items, None) == chosen(items, 99) == items
     with pytest.raises(ValueError, match="1 item.s. twice"):
         chosen([items[0], items[0]], None)
     with pytest.raises(ValueError, match="no items"):
         chosen([], None)
+
+
+@pytest.mark.parametrize("n", [90, 150, 300, 450, 600, 900])
+def test_a_part_has_every_kind_of_prompt_where_prompts_come_in_a_fixed_order(n: int) -> None:
+    """DreamBench++: nine prompts for each of 150 references. At equal distances 150 items would all be first prompts."""
+    items = [Item(f"{number // 9}/{number % 9}", Prompt("a cat")) for number in range(1350)]
+    taken = [item.key.split("/") for item in chosen(items, n)]
+    kinds = Counter(PROMPT_TYPES[int(prompt)] for _, prompt in taken)
+    for kind in set(PROMPT_TYPES):
+        assert kinds[kind] / n == pytest.approx(PROMPT_TYPES.count(kind) / 9, abs=0.06)
+    assert len({reference for reference, _ in taken}) == min(n, 150)
+
+
+def test_a_data_set_that_is_one_zip_file_is_unpacked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot = tmp_path / "datasets--someone--set" / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    with zipfile.ZipFile(snapshot / "data.zip", "w") as packed:
+        packed.writestr("data/images/cat.txt", "cat")
+        packed.writestr("data/../../escaped.txt", "outside")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(snapshot))
+    found = find_source(Toy(), "hub:someone/set").folder
+    assert (found / "images" / "cat.txt").read_text() == "cat"
+    (escaped,) = tmp_path.rglob("escaped.txt")
+    assert found in escaped.parents
+    (snapshot / "data.zip").write_bytes(b"not a zip any more")
+    assert find_source(Toy(), "hub:someone/set").folder == found
+    other = snapshot.with_name("def")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(other))
+    other.mkdir()
+    (other / "data.zip").write_bytes(b"PK broken")
+    with pytest.raises(ValueError, match="data.zip is damaged"):
+        find_source(Toy(), "hub:someone/set")
+    assert {path.name for path in (snapshot.parent.parent / "unpacked").iterdir()} == {"abc"}
 
 
 def test_data_is_found_or_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

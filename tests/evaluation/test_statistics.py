@@ -31,6 +31,23 @@ def test_rows_are_resampled_together() -> None:
     assert low == pytest.approx(1) and high == pytest.approx(1)
 
 
+def test_whole_clusters_are_drawn() -> None:
+    """Nine equal pictures of each of 40 references tell what one of each tells."""
+    values = np.random.default_rng(2).normal(size=40).tolist()
+    repeated = [value for value in values for _ in range(9)]
+    names = [f"reference {index // 9}" for index in range(360)]
+    assert bootstrap([repeated], lambda v: v, clusters=names) == pytest.approx(bootstrap([values], lambda v: v))
+    narrow = np.diff(bootstrap([repeated], lambda v: v))
+    assert narrow == pytest.approx(np.diff(bootstrap([values], lambda v: v)) / 3, rel=0.1)
+    assert bootstrap([values], lambda v: v, clusters=[str(n) for n in range(40)]) == bootstrap([values], lambda v: v)
+
+
+def test_rows_without_a_score_are_left_out_of_its_mean_only() -> None:
+    nan = float("nan")
+    low, high = bootstrap([[0.5, nan, 0.5, nan], [1.0, 1.0, 1.0, 1.0]], lambda a, b: a * b)
+    assert (low, high) == (0.5, 0.5)
+
+
 def test_auc() -> None:
     assert auc([2, 3], [0, 1]) == 1
     assert auc([0], [1]) == 0

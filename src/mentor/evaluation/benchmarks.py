@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import tempfile
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 
+from mentor.checkpoint.hub import hub_errors
 from mentor.evaluation.protocol import Benchmark, Item, Source
 
+GOLDEN = (5**0.5 - 1) / 2
 HUB = "hub"
 """In place of a data folder: the benchmark's own data set on the hub, or ``hub:OWNER/NAME[@REVISION]``."""
 
@@ -61,7 +66,11 @@ def find_source(benchmark: Benchmark, data: str | None, *, sample: bool = False)
 
 
 def chosen(items: Sequence[Item], n: int | None) -> list[Item]:
-    """``n`` of the items at equal distances, so that every category stays in; all of them for None or a larger ``n``."""
+    """``n`` of the items, so that every category and kind stays in; all of them for None or a larger ``n``.
+
+    One of each of ``n`` equal parts. Where in its part it lies goes on by the golden ratio: at equal distances a set whose
+    prompts come in a fixed order would show some kinds of prompts only.
+    """
     if not items:
         raise ValueError("the data holds no items")
     keys = {item.key for item in items}
@@ -69,7 +78,8 @@ def chosen(items: Sequence[Item], n: int | None) -> list[Item]:
         raise ValueError(f"the data names {len(items) - len(keys)} item(s) twice; every key must be its own")
     if n is None or n >= len(items):
         return list(items)
-    return [items[number * len(items) // n] for number in range(n)]
+    bounds = [number * len(items) // n for number in range(n + 1)]
+    return [items[low + int(number * GOLDEN % 1 * (high - low))] for number, (low, high) in enumerate(pairwise(bounds))]
 
 
 def _downloaded(name: str, benchmark: str) -> Path:
@@ -78,13 +88,35 @@ def _downloaded(name: str, benchmark: str) -> Path:
             f"{benchmark}: no data set on the hub is known for it; give --data {HUB}:OWNER/NAME or a folder"
         )
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     repository, _, revision = name.partition("@")
     try:
-        return Path(snapshot_download(repository, repo_type="dataset", revision=revision or None))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        folder = Path(snapshot_download(repository, repo_type="dataset", revision=revision or None))
+    except hub_errors() as error:
         reason = " ".join(str(error).split())
         raise ValueError(
             f"the hub did not give the data set {name!r} ({reason}); download it and give --data DIR"
         ) from error
+    archives = [path for path in folder.iterdir() if path.suffix == ".zip"]
+    return folder if len(archives) != 1 else _unpacked(archives[0], folder)
+
+
+def _unpacked(archive: Path, snapshot: Path) -> Path:
+    """The folder inside a data set that is one zip file (as DreamBench++'s is), unpacked once beside its snapshots."""
+    target = snapshot.parent.parent / "unpacked" / snapshot.name
+    if not target.is_dir():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
+            try:
+                with zipfile.ZipFile(archive) as packed:
+                    packed.extractall(temporary)  # names that lead out of the folder are made to stay inside
+            except zipfile.BadZipFile as error:
+                raise ValueError(f"{archive} is damaged ({error}); delete it and run the command again") from error
+            try:
+                Path(temporary).rename(target)
+            except OSError:
+                if not target.is_dir():  # else another process was faster
+                    raise
+            Path(temporary).mkdir(exist_ok=True)  # for what tidies up
+    inside = [path for path in target.iterdir() if not path.name.startswith((".", "__MACOSX"))]
+    return inside[0] if len(inside) == 1 and inside[0].is_dir() else target

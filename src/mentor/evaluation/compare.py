@@ -7,26 +7,44 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mentor.evaluation.geneval_rules import TASKS
 from mentor.evaluation.results import SavedRun
-from mentor.evaluation.statistics import bootstrap
+from mentor.evaluation.statistics import bootstrap, cluster_of, mean_of_all
 from mentor.evaluation.tables import number, shown_columns
 
-PRODUCTS: Mapping[str, Callable[..., np.ndarray]] = {
-    "cp_pf": lambda cp, pf: cp * pf,
-    "cp_over_pf": lambda cp, pf: cp / np.maximum(pf, 1e-9),
+MADE_OF: Mapping[str, tuple[Sequence[str], Callable[..., np.ndarray]]] = {
+    "cp_pf": (("cp", "pf"), lambda cp, pf: cp * pf),
+    "cp_over_pf": (("cp", "pf"), lambda cp, pf: cp / np.maximum(pf, 1e-9)),
+    "overall": (TASKS, mean_of_all),
 }
-"""Headline numbers that are made of two means."""
+"""Headline numbers that are made of several means."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One number of both runs over the items that both have it for; ``interval`` is the 95 % one of b - a."""
+    """One number of both runs over the items that both have it for; ``interval`` is the 95 % one of b - a.
+
+    Whole references, subjects or prompts are resampled (``cluster_of``).
+    """
 
     name: str
     a: float
     b: float
     interval: tuple[float, float]
     items: int
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The numbers that both runs have for one item."""
+
+    cluster: str
+    a: Mapping[str, float]
+    b: Mapping[str, float]
+
+    def both(self, part: str) -> bool:
+        """Whether both runs have a number of this name."""
+        return part in self.a and part in self.b
 
 
 @dataclass(frozen=True)
@@ -56,14 +74,13 @@ def compare(a: SavedRun, b: SavedRun, *, seed: int = 0) -> Comparison:
             f"cannot compare {a.folder} and {b.folder}: they have no item in common (of {len(ours)} and {len(theirs)}); "
             "evaluate both on the same data"
         )
-    pairs = [(ours[key], theirs[key]) for key in common]
+    pairs = [Pair(cluster_of(key[0]), ours[key], theirs[key]) for key in common]
     differences = []
     for name in a.run["columns"]:
-        parts = ("cp", "pf") if name in PRODUCTS else (name,)
-        of = PRODUCTS.get(name, lambda value: value)
-        both = [pair for pair in pairs if all(part in numbers for part in parts for numbers in pair)]
-        if both:
-            differences.append(_difference(name, parts, of, both, seed))
+        parts, of = MADE_OF.get(name, ((name,), lambda value: value))
+        held = [part for part in parts if any(pair.both(part) for pair in pairs)]
+        if held and (len(held) == len(parts) or of is mean_of_all):
+            differences.append(_difference(name, held, of, pairs, seed))
     return Comparison(differences, len(common), _notes(a, b, common, differences))
 
 
@@ -80,16 +97,18 @@ def table(comparison: Comparison, a: SavedRun, b: SavedRun) -> list[list[str]]:
 
 
 def _difference(
-    name: str,
-    parts: Sequence[str],
-    of: Callable[..., np.ndarray],
-    pairs: Sequence[tuple[Mapping[str, float], Mapping[str, float]]],
-    seed: int,
+    name: str, parts: Sequence[str], of: Callable[..., np.ndarray], pairs: Sequence[Pair], seed: int
 ) -> Difference:
-    columns = [[pair[side][part] for pair in pairs] for side in (0, 1) for part in parts]
-    half = len(parts)
-    interval = bootstrap(columns, lambda *means: of(*means[half:]) - of(*means[:half]), seed=seed)
-    means = [np.mean(column) for column in columns]
+    """Over the items for which both runs have any of the parts."""
+    pairs = [pair for pair in pairs if any(pair.both(part) for part in parts)]
+    columns = [
+        [(pair.b if second else pair.a)[part] if pair.both(part) else np.nan for pair in pairs]
+        for second in (False, True)
+        for part in parts
+    ]
+    half, clusters = len(parts), [pair.cluster for pair in pairs]
+    interval = bootstrap(columns, lambda *means: of(*means[half:]) - of(*means[:half]), clusters=clusters, seed=seed)
+    means = [np.nanmean(column) for column in columns]
     return Difference(name, float(of(*means[:half])), float(of(*means[half:])), interval, len(pairs))
 
 
@@ -98,8 +117,9 @@ def _notes(a: SavedRun, b: SavedRun, common: Sequence[tuple[str, str]], found: S
     if not len(common) == len(a.items) == len(b.items):
         notes.append(f"Compared on the {len(common)} common items (A has {len(a.items)}, B has {len(b.items)}).")
     for letter, run in (("A", a), ("B", b)):
-        if run.run["failures"]:
-            notes.append(f"{letter}: {run.run['failures']} items have no score and are left out here.")
+        left = sum(not line["numbers"] for line in run.items if (line["key"], line["item"]) in set(common))
+        if left:
+            notes.append(f"{letter}: {left} items have no score and are left out here.")
     compared = {each.name for each in found}
     whole = [name for name in shown_columns(a.run) if name not in compared and name in shown_columns(b.run)]
     for name in whole:

@@ -184,9 +184,9 @@ def _notes(items: Sequence[Item], summary: Mapping[str, Any], settings: JudgeSet
         f"{settings.price_out:g} per million.",
         "The paper does not say with which prompt template, sampling and seeds its row was made.",
     ]
-    references = len({item.key.split("/")[0] for item in items})
-    if references != REFERENCES:
-        notes.append(f"{references} references instead of {REFERENCES}: not comparable with published results.")
+    whole = REFERENCES * len(PROMPT_TYPES)
+    if len(items) != whole:
+        notes.append(f"{len(items)} items instead of {whole}: not comparable with published results.")
     if judge["model"].startswith("stand-in"):
         notes.append("The judge is a packaged stand-in: its scores say that the path works and nothing about quality.")
     return notes

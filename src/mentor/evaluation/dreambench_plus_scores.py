@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mentor.evaluation.dreambench_plus_data import CATEGORIES, PROMPT_TYPES
 from mentor.evaluation.judge_answers import BEST, Verdict
 from mentor.evaluation.protocol import Item, Record
-from mentor.evaluation.statistics import bootstrap
+from mentor.evaluation.statistics import bootstrap, cluster_of
 
 TYPES = tuple(dict.fromkeys(PROMPT_TYPES))
 _NO_PICTURE = "there is no picture"
@@ -57,6 +57,10 @@ def item_records(
             for index, value in enumerate(sheet[:, number]):
                 if not np.isnan(value):
                     numbers[f"{name}_pass_{index + 1}"] = float(value)
+        # Under the columns' own names too, so that two runs can be compared column by column.
+        mine = {name: "cp" for name in CATEGORIES if _in_category(item, name, counted)}
+        mine[item.groups["prompt_type"]] = "pf"
+        numbers |= {column: numbers[name] for column, name in mine.items() if name in numbers}
         failed = "; ".join(dict.fromkeys(reasons[number])) or None
         records.append(Record(item.key, dict(item.groups), numbers, failed))
     return records
@@ -89,7 +93,7 @@ def summarise(items: Sequence[Item], cp: Sheet, pf: Sheet, counted: bool, seed: 
     summary["cp_pf"] = summary["cp"] * summary["pf"]
     if summary["pf"] > 0:
         summary["cp_over_pf"] = summary["cp"] / summary["pf"]
-    summary["intervals"] = _intervals(_filled(cp, counted), _filled(pf, counted), seed)
+    summary["intervals"] = _intervals(items, _filled(cp, counted), _filled(pf, counted), seed)
     summary["groups"] = {
         kind: {
             name: _group(items, cp, pf, counted, kind, name) for name in dict.fromkeys(i.groups[kind] for i in items)
@@ -111,16 +115,17 @@ def _group(items: Sequence[Item], cp: Sheet, pf: Sheet, counted: bool, kind: str
     return {"items": int(mask.sum()), **means}
 
 
-def _intervals(cp: Sheet, pf: Sheet, seed: int) -> dict[str, list[float]]:
-    """95 % over the items that have both scores; the judge's own scatter between passes is ``std``."""
+def _intervals(items: Sequence[Item], cp: Sheet, pf: Sheet, seed: int) -> dict[str, list[float]]:
+    """95 % over the references of items that have both scores; the judge's own scatter between passes is ``std``."""
     both = ~(np.isnan(cp).all(axis=0) | np.isnan(pf).all(axis=0))
     if not both.any():
         return {}
     columns = [np.nanmean(sheet[:, both], axis=0).tolist() for sheet in (cp, pf)]
+    clusters = [cluster_of(item.key) for item, scored in zip(items, both, strict=True) if scored]
     statistics = {
         "cp": lambda c, p: c,
         "pf": lambda c, p: p,
         "cp_pf": lambda c, p: c * p,
         "cp_over_pf": lambda c, p: c / np.maximum(p, 1e-9),
     }
-    return {name: list(bootstrap(columns, of, seed=seed)) for name, of in statistics.items()}
+    return {name: list(bootstrap(columns, of, clusters=clusters, seed=seed)) for name, of in statistics.items()}

@@ -33,6 +33,7 @@ from mentor.evaluation.protocol import Item, Record, Scores, Source, Tools
 from mentor.evaluation.published import published_rows
 from mentor.evaluation.record_means import record_means
 from mentor.evaluation.stand_ins import STAND_IN
+from mentor.evaluation.statistics import bootstrap, cluster_of, mean_of_all
 from mentor.prompt import Prompt
 
 METADATA = "evaluation_metadata.jsonl"
@@ -97,7 +98,7 @@ class GenEval:
                 records.append(Record(item.key, item.groups, failure="no picture"))
             else:
                 wrong = _judged(picture, asked[int(item.key.split("/")[0])], detector, namer, tools.cache)
-                records.append(Record(item.key, item.groups, {"correct": float(wrong is None)}))
+                records.append(Record(item.key, item.groups, _numbers(item, wrong is None)))
                 if wrong is not None:
                     reasons[item.key] = wrong
             if tools.progress is not None:
@@ -106,7 +107,7 @@ class GenEval:
             records,
             summary_of(records, tools.seed) | {"preset": preset, "reasons": reasons},
             {"detector": detector.name, "colours": namer.name},
-            _notes(preset, asked),
+            _notes(preset, items),
             published_rows(self.name),
         )
 
@@ -119,11 +120,16 @@ def summary_of(records: Sequence[Record], seed: int = 0) -> dict[str, Any]:
     means = record_means(records, ["correct"], seed=seed)
     by_task = {task: [each.numbers["correct"] for each in _of(records, task)] for task in TASKS}
     by_task = {task: values for task, values in by_task.items() if values}
-    rng = np.random.default_rng(seed)
-    resampled = {
-        task: rng.binomial(len(values), np.mean(values), 2000) / len(values) for task, values in by_task.items()
+    scored = [record for record in records if record.failure is None]
+    clusters = [cluster_of(record.key) for record in scored]
+    columns = [
+        [each.numbers["correct"] if each.groups["task"] == task else np.nan for each in scored] for task in by_task
+    ]
+    intervals = {
+        task: bootstrap([column], lambda mean: mean, clusters=clusters, seed=seed)
+        for task, column in zip(by_task, columns, strict=True)
     }
-    resampled["overall"] = np.mean(list(resampled.values()), axis=0)
+    intervals["overall"] = bootstrap(columns, mean_of_all, clusters=clusters, seed=seed)
     prompts: dict[str, float] = {}
     for record in records:
         if record.failure is None:
@@ -135,8 +141,13 @@ def summary_of(records: Sequence[Record], seed: int = 0) -> dict[str, Any]:
         **accuracies,
         "overall": float(np.mean(list(accuracies.values()))),
         "correct_prompts": float(np.mean(list(prompts.values()))),
-        "intervals": {name: np.quantile(values, (0.025, 0.975)).tolist() for name, values in resampled.items()},
+        "intervals": {name: list(interval) for name, interval in intervals.items()},
     }
+
+
+def _numbers(item: Item, correct: bool) -> dict[str, float]:
+    """Under the column's own name too, so that two runs can be compared column by column."""
+    return dict.fromkeys(("correct", item.groups["task"]), float(correct))
 
 
 def read_metadata(source: Source) -> list[dict[str, Any]]:
@@ -199,8 +210,11 @@ def _of(records: Sequence[Record], task: str) -> list[Record]:
     return [record for record in records if record.failure is None and record.groups["task"] == task]
 
 
-def _notes(preset: str, asked: Sequence[Mapping[str, Any]]) -> list[str]:
-    notes = [f"{len(asked)} prompts; overall is the unweighted mean of the tasks, each over its pictures."]
+def _notes(preset: str, items: Sequence[Item]) -> list[str]:
+    prompts = len({cluster_of(item.key) for item in items})
+    notes = [
+        f"{prompts} prompts, {len(items)} pictures; overall is the unweighted mean of the tasks, each over its pictures."
+    ]
     if preset == STAND_IN:
         return [
             *notes,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mentor.evaluation.protocol import Record
-from mentor.evaluation.statistics import RESAMPLES, bootstrap
+from mentor.evaluation.statistics import RESAMPLES, bootstrap, cluster_of
 
 DRAWS = 4_000_000
 """At most so many rows are drawn for an interval: fewer resamples for very many records."""
@@ -30,8 +30,9 @@ def record_means(records: Sequence[Record], names: Iterable[str], *, seed: int =
         values = _values(scored, name)
         if values:
             summary[name] = float(np.mean(values))
+            clusters = [cluster_of(record.key) for record in scored if name in record.numbers]
             resamples = max(100, min(RESAMPLES, DRAWS // len(values)))
-            interval = bootstrap([values], lambda mean: mean, seed=seed, resamples=resamples)
+            interval = bootstrap([values], lambda mean: mean, clusters=clusters, seed=seed, resamples=resamples)
             summary["intervals"][name] = list(interval)
     grouped: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in scored:

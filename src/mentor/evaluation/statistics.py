@@ -1,4 +1,4 @@
-"""Means with honest error bars: the bootstrap over prompts that every number of a report carries."""
+"""Means with honest error bars: the bootstrap that every number of a report carries."""
 
 from __future__ import annotations
 
@@ -9,23 +9,39 @@ import numpy as np
 RESAMPLES = 2000
 
 
+def cluster_of(key: str) -> str:
+    """What an item belongs to by its key, ``CLUSTER/...``: a reference, a subject or a prompt; itself where it is alone."""
+    return key.partition("/")[0]
+
+
 def bootstrap(
     columns: Sequence[Sequence[float]],
     statistic: Callable[..., np.ndarray],
     *,
+    clusters: Sequence[str] | None = None,
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> tuple[float, float]:
-    """95 % percentile interval of a statistic of column means, by resampling the rows (prompts) together.
+    """95 % percentile interval of a statistic of column means, by resampling rows together.
 
-    ``columns`` are equally long lists of per-prompt scores; ``statistic`` receives one array of resampled means
+    ``columns`` are equally long lists of scores, NaN where a row has none; ``statistic`` receives one array of resampled means
     ([resamples]) for each column and returns [resamples]. Efron 1979; the rows are kept together, so that a product of
-    two means keeps their dependence. Raises ``ValueError`` when there is no row or the lengths differ.
+    two means keeps their dependence. ``clusters`` names what each row belongs to (None: every row stands alone): whole
+    clusters are drawn, because pictures of one reference are alike and not independent evidence (Davison and Hinkley 1997,
+    3.8). Raises ``ValueError`` when there is no row or the lengths differ.
     """
     table = _table(columns)
-    picks = np.random.default_rng(seed).integers(0, table.shape[1], size=(resamples, table.shape[1]))
-    values = statistic(*(column[picks].mean(axis=1) for column in table))
-    low, high = np.quantile(values, (0.025, 0.975))
+    order: dict[object, int] = {}
+    place = [order.setdefault(name, len(order)) for name in (range(table.shape[1]) if clusters is None else clusters)]
+    picks = np.random.default_rng(seed).integers(0, len(order), size=(resamples, len(order)))
+    means = []
+    for column in table:
+        held = ~np.isnan(column)
+        sums = np.bincount(place, np.where(held, column, 0.0), len(order))
+        counts = np.bincount(place, held, len(order))
+        with np.errstate(invalid="ignore"):  # a resample without any row that has the score
+            means.append(sums[picks].sum(axis=1) / counts[picks].sum(axis=1))
+    low, high = np.nanquantile(statistic(*means), (0.025, 0.975))
     return float(low), float(high)
 
 
@@ -45,6 +61,11 @@ def summarise(cp: Sequence[float], pf: Sequence[float], *, seed: int = 0) -> dic
     row: dict[str, object] = {name: float(of(means[0], means[1])) for name, of in statistics.items()}
     row["intervals"] = {name: bootstrap([cp, pf], of, seed=seed) for name, of in statistics.items()}
     return row
+
+
+def mean_of_all(*means: np.ndarray) -> np.ndarray:
+    """The unweighted mean of several means, as a statistic for ``bootstrap``."""
+    return np.mean(means, axis=0)
 
 
 def auc(positive: Sequence[float], negative: Sequence[float]) -> float:
