@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
-from mentor.cli.main import COMMANDS
+from mentor.cli.main import COMMANDS, _parse, build_parser
 from mentor.config.study import REFERENCE, load_study
 from mentor.evaluation.ablations import ablation_table, summarise_rows
 
@@ -29,6 +30,30 @@ def test_relative_links_lead_somewhere(document: Path) -> None:
 def test_commands_exist(document: Path) -> None:
     named = re.findall(r"(?:^|`)(?:\.venv/bin/)?mentor ([a-z][a-z-]*)", document.read_text(), flags=re.MULTILINE)
     assert [name for name in named if name not in COMMANDS] == []
+
+
+def documented(document: Path) -> list[list[str]]:
+    """The words of every ``mentor`` command in a document's code blocks; comments and shell variables left out."""
+    blocks = re.findall(
+        r"^```\w*\n(.*?)^```|((?:^    [^\n]*\n)+)", document.read_text(), flags=re.MULTILINE | re.DOTALL
+    )
+    lines = [line.strip() for block in blocks for line in "".join(block).replace("\\\n", " ").splitlines()]
+    calls = [shlex.split(part, comments=True) for line in lines if "mentor " in line for part in line.split("&&")]
+    found = [words[words.index("mentor") + 1 :] for words in calls if "mentor" in words[:6] and words[0] != "from"]
+    return [[word for word in words if "$" not in word] for words in found if words]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_are_understood(document: Path) -> None:
+    """Every documented command is one that the command line takes, with all its flags and words."""
+    for words in documented(document):
+        _parse(build_parser(words[0]), words)
+
+
+def test_documented_commands_are_found() -> None:
+    words = [words for document in DOCUMENTS for words in documented(document)]
+    assert len(words) > 60
+    assert {"generate", "train", "evaluate", "convert", "precompute", "ablate"} <= {each[0] for each in words}
 
 
 def test_the_map_of_the_figure_names_real_files_and_classes() -> None:

@@ -19,7 +19,7 @@ from mentor.construction.build_corpus import GPL, PERMISSIVE, SHARE_ALIKE, build
 from mentor.construction.corpora import pack as packing
 from mentor.construction.corpora.emoji import emoji_entries
 from mentor.construction.corpora.fetch import PACKAGES
-from mentor.construction.corpora.pack import Entry, Origin, write_index, write_source
+from mentor.construction.corpora.pack import Entry, Origin, licences_text, write_index, write_source
 from mentor.data.corpus import Corpus
 from tests.construction.packages import icon, write_icons
 
@@ -102,6 +102,16 @@ def test_every_picture_is_attributed(tmp_path: Path) -> None:
     }
     text = (tmp_path / "LICENSES.md").read_text(encoding="utf-8")
     assert "| drawn | test-package | 1.0 | 3 | CC0-1.0 |" in text
+    assert "Permission is hereby granted" not in text
+
+
+def test_the_mit_licence_brings_its_notice() -> None:
+    """Of the pack in this repository: what asks to accompany every copy does."""
+    corpus = Path(__file__).parents[2] / "corpus"
+    shards = json.loads((corpus / "manifest.json").read_text())["shards"]
+    text = (corpus / "LICENSES.md").read_text(encoding="utf-8")
+    assert text == licences_text("permissive", shards)
+    assert "Microsoft Corporation" in text and "Permission is hereby granted" in text
 
 
 def test_a_licence_that_the_pack_may_not_hold_stops_the_build(tmp_path: Path) -> None:
