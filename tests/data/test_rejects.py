@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mentor.data.rejects import SETTLED, Rejects, TooManyRejected, read_rejects
@@ -26,19 +27,34 @@ def test_the_limit(tmp_path: Path) -> None:
     rejects = Rejects(0.02, tmp_path / "r.jsonl")
     for _ in range(1000):
         rejects.good()
-    for index in range(20):
+    for index in range(38):  # 2 % are 21, and 4 standard deviations more 38.8
         rejects.bad("a", index, "x")
     with pytest.raises(
-        TooManyRejected, match=r"^21 of 1021 records are broken, more than data.reject_limit 0.02 allows"
+        TooManyRejected, match=r"^39 of 1039 records are broken, more than data.reject_limit 0.02 allows"
     ):
-        rejects.bad("a", 20, "x")
+        rejects.bad("a", 38, "x")
+
+
+@pytest.mark.parametrize(("share", "stopped"), [(0.005, 0), (0.008, 0), (0.03, 64), (0.2, 64)])
+def test_of_many_processes_none_stops_by_chance_and_all_stop_in_the_end(share: float, stopped: int) -> None:
+    """A limit of 1 % and 64 workers that draw 4,000 samples each."""
+    rng, count = np.random.default_rng(0), 0
+    for _ in range(64):
+        rejects = Rejects(0.01)
+        try:
+            for broken in rng.random(4000) < share:
+                rejects.bad("a", 0, "x") if broken else rejects.good()
+        except TooManyRejected:
+            count += 1
+    assert count == stopped
 
 
 def test_an_early_one_stops_nothing_unless_none_is_allowed() -> None:
     early = Rejects(1 / SETTLED)
-    early.bad("a", 0, "x")
-    with pytest.raises(TooManyRejected):
-        early.bad("a", 1, "x")
+    for index in range(4):
+        early.bad("a", index, "x")
+    with pytest.raises(TooManyRejected, match="^5 of 5 records"):
+        early.bad("a", 5, "x")
     with pytest.raises(TooManyRejected, match="record 5 of a: broken"):
         Rejects(0.0).bad("a", 5, "broken")
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mentor.data.example import BadRecord, Example
+from mentor.data.example import BadRecord, Example, Peer
 from mentor.data.rejects import Rejects, TooManyRejected, read_rejects
 from mentor.data.source_mixture import BLOCK, SourceMixture
 from mentor.prompt import Prompt
@@ -27,7 +27,7 @@ class Numbers:
     def __len__(self) -> int:
         return self.size
 
-    def example(self, record: int, seed: int) -> Example:
+    def example(self, record: int, seed: int, peer: Peer | None = None) -> Example:
         if record in self.broken:
             raise BadRecord(f"no {record}")
         return Example(Prompt(f"{self.name} {record} {seed}"), PICTURE, "text_to_image")
@@ -50,6 +50,24 @@ def test_shares_and_epochs() -> None:
         assert len({tuple(epoch) for epoch in epochs}) == len(epochs)
     within = [sum(n == "a" for n, _ in drawn[i : i + 256]) for i in range(0, len(drawn), 256)]
     assert min(within) > 35 and max(within) < 95
+
+
+@pytest.mark.parametrize("split", ["train", "held_out"])
+def test_what_a_sample_shows_beside_its_record_is_of_the_same_split(split: str) -> None:
+    seen: set[int] = set()
+
+    class Showing(Numbers):
+        def example(self, record: int, seed: int, peer: Peer | None = None) -> Example:
+            assert peer is not None
+            seen.update(peer(np.random.default_rng(seed + n)) for n in range(5))
+            return super().example(record, seed)
+
+    mixtures = {
+        name: SourceMixture([Showing("a", 100)], [1], split=name, seed=0, held_out=10) for name in ("train", "held_out")
+    }
+    own = {record for _, record in _read(mixtures[split], range(500))}
+    assert len(own) == (90 if split == "train" else 10)
+    assert seen == own
 
 
 def test_a_sample_depends_on_seed_and_number_alone() -> None:

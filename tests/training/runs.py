@@ -50,13 +50,16 @@ def train_unlike(folder: str) -> None:
     Trainer(tiny_config(), objective, TinyFeed(8), device="cpu").run(Path(folder))
 
 
-def train_mentor(folder: str, shards: str, changes: dict[str, Any], end: int | None = None) -> None:
+def train_mentor(
+    folder: str, shards: str, changes: dict[str, Any], end: int | None = None, packing: bool = False
+) -> None:
     """A tiny MENTOR on the shards in a folder, all but the vision tower trained."""
     if changes.get("compile"):
         compile_without_a_compiler(setattr)
     config = tiny_config(**({"trainable": ["encoder.connector", "encoder.language", "projector", "decoder"]} | changes))
     train, held_out = (PrecomputedDataset(shards, split) for split in ("train", "held_out"))
-    objective = MentorObjective(tiny_bundle(), processor(), MentorObjectiveConfig(condition_dropout=0.3), held_out)
+    options = MentorObjectiveConfig(condition_dropout=0.3)
+    objective = MentorObjective(tiny_bundle(), processor(), options, held_out, packing=packing)
     feed = MentorFeed(train, processor(), batch_size=config.data.batch_size, length_multiple=1, seed=0)
     _finish(Trainer(config, objective, feed, device="cpu"), folder, end)
     assert bool(compiled_graphs()) == config.compile

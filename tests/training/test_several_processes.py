@@ -65,6 +65,17 @@ def test_prompts_of_unequal_length_and_dropped_ones_weigh_the_same(tmp_path: Pat
         _same(tmp_path / "one", tmp_path / strategy)
 
 
+def test_without_padding_too(tmp_path: Path) -> None:
+    """One process has short prompts and the other prompts of every length: read group by group, their calls would differ."""
+    write(tmp_path / "shards", rows(24), rows(6))
+    shards, changes = str(tmp_path / "shards"), QUIET | {"data": {"batch_size": 4}, "optim": {"lr": 3e-3}}
+    together(1, runs.train_mentor, str(tmp_path / "one"), shards, changes, None, True, logs=tmp_path)
+    for strategy in ("ddp", "fsdp"):
+        parts = changes | {"engine": {"strategy": strategy}}
+        together(2, runs.train_mentor, str(tmp_path / strategy), shards, parts, None, True, logs=tmp_path)
+        _same(tmp_path / "one", tmp_path / strategy)
+
+
 def test_compiled_layers_may_be_sharded_and_forget_what_they_computed(tmp_path: Path) -> None:
     parts = {"trainable": ["encoder.connector", "projector", "decoder"]}
     write(tmp_path / "shards", rows(24), rows(6))

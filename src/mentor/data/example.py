@@ -14,6 +14,9 @@ from mentor.prompt import Prompt
 ReadImage = Callable[[str], Image.Image]
 """A record's name of a picture -> RGB; raises ``BadRecord`` where there is none."""
 
+Peer = Callable[[np.random.Generator], int]
+"""Draws another record of a source that samples of the same split may show."""
+
 
 class BadRecord(ValueError):
     """A record that cannot be used; the message is the reason."""

@@ -15,7 +15,7 @@ from mentor.data.catalog import catalog_of
 from mentor.data.colours import COLOURS, jitter
 from mentor.data.corpus import Corpus, Cutout
 from mentor.data.distortion import distorted
-from mentor.data.example import Example, checked_prompt
+from mentor.data.example import Example, Peer, checked_prompt
 from mentor.data.finetune_folder import OwnPicture, read_pictures
 from mentor.data.references import recovery_picture, reference_picture
 from mentor.data.render import render
@@ -58,7 +58,7 @@ class PicturesSource:
     def __len__(self) -> int:
         return 0
 
-    def example(self, record: int, seed: int) -> Example:
+    def example(self, record: int, seed: int, peer: Peer | None = None) -> Example:
         rng = np.random.default_rng(seed)
         target = self.targets[record % len(self.targets)]
         reference = self._reference(target, rng)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
 
 SETTLED = 200
 """The share is judged as if at least this many samples had been drawn, so that one early bad record stops nothing."""
+SIGMAS = 4
+"""A share above the limit by chance stops nothing: of many processes that count for themselves one is always unlucky."""
 
 
 class TooManyRejected(ValueError):
@@ -21,6 +24,8 @@ class TooManyRejected(ValueError):
 
 class Rejects:
     """Counts samples and broken records of this process; ``limit`` is the largest share, ``file`` takes a line for each.
+
+    Judged is whether the true share can still be within the limit, not the share of the few records seen so far.
 
     Processes may share the file: a line is written in one piece.
     """
@@ -45,7 +50,8 @@ class Rejects:
             finally:
                 os.close(handle)
         seen = self.drawn + self.rejected
-        if self.rejected > self.limit * max(seen, SETTLED):
+        allowed = self.limit * max(seen, SETTLED)
+        if self.rejected > allowed + SIGMAS * math.sqrt(allowed * (1 - self.limit)):
             where = f"; all of them: {self.file}" if self.file is not None else ""
             raise TooManyRejected(
                 f"{self.rejected} of {seen} records are broken, more than data.reject_limit {self.limit:g} allows; the last "

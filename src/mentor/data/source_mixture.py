@@ -9,7 +9,7 @@ the work, and a run may be resumed anywhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -77,11 +77,11 @@ class SourceMixture:
                     position = int(rng.integers(room))
                 else:
                     position = permuted(position, room, (self.seed * 65_537 + number) * 1_000_003 + epoch)
-                record = permuted(position + (0 if self.split == "held_out" else apart), len(source), _HELD_OUT_KEY)
+                record = self._record(position, source, apart)
             elif attempt:
                 record = place + attempt * (1 << 40)
             try:
-                example = source.example(record, seed)
+                example = source.example(record, seed, partial(self._peer, source, apart))
                 self._check(example)
             except BadRecord as error:
                 self.rejects.bad(source.name, record, str(error))
@@ -89,6 +89,13 @@ class SourceMixture:
                 self.rejects.good()
                 return example
         raise ValueError(f"{source.name}: {_TRIES} records in a row could not be used")
+
+    def _record(self, position: int, source: Source, apart: int) -> int:
+        """The record at a place among those of a source that belong to this split."""
+        return permuted(position + (0 if self.split == "held_out" else apart), len(source), _HELD_OUT_KEY)
+
+    def _peer(self, source: Source, apart: int, rng: np.random.Generator) -> int:
+        return self._record(int(rng.integers(self._room(source, apart))), source, apart)
 
     def _check(self, example: Example) -> None:
         if self.accept is not None:

@@ -22,7 +22,7 @@ from mentor.config.sources import (
 )
 from mentor.data.caption_formats import llava_example, pair_example
 from mentor.data.corpus import Corpus
-from mentor.data.example import BadRecord, Example
+from mentor.data.example import BadRecord, Example, Peer
 from mentor.data.finetune_source import PicturesSource
 from mentor.data.mixture import Mixture
 from mentor.data.record_file import cached_array
@@ -45,8 +45,11 @@ class Source(Protocol):
         """Records; 0: endless, any number is one."""
         ...
 
-    def example(self, record: int, seed: int) -> Example:
-        """The sample of a record, a pure function of both; ``BadRecord`` if it cannot be used."""
+    def example(self, record: int, seed: int, peer: Peer | None = None) -> Example:
+        """The sample of a record, a pure function of both; ``BadRecord`` if it cannot be used.
+
+        ``peer`` draws another record that the same samples may show (None: any), so that what is held out stays so.
+        """
         ...
 
 
@@ -59,7 +62,7 @@ class CorpusSource:
     def __len__(self) -> int:
         return 0
 
-    def example(self, record: int, seed: int) -> Example:
+    def example(self, record: int, seed: int, peer: Peer | None = None) -> Example:
         sample = self.mixture.sample(record)
         return Example(sample.prompt, sample.target, sample.task, sample.object_mask)
 
@@ -82,15 +85,15 @@ class RecordSource:
     def __len__(self) -> int:
         return len(self.records) if self.chosen is None else len(self.chosen)
 
-    def example(self, record: int, seed: int) -> Example:
-        number = record if self.chosen is None else int(self.chosen[record])
+    def example(self, record: int, seed: int, peer: Peer | None = None) -> Example:
+        number = self._number(record)
         fields, read = self.records.open(number)
         match self.options:
             case ReleasedOptions():
                 draw = None if self.backgrounds is None else partial(_background, self.backgrounds)
                 return released_example(fields, read, seed, size=self.size, options=self.options, background=draw)
             case X2IOptions():
-                solved = [self.records.open(other) for other in self._others(number, fields, seed)]
+                solved = [self.records.open(other) for other in self._others(number, fields, seed, peer)]
                 return x2i_example(fields, read, size=self.size, options=self.options, solved=solved)
             case LlavaOptions():
                 return llava_example(fields, read, seed, size=self.size, options=self.options)
@@ -98,7 +101,10 @@ class RecordSource:
                 return pair_example(fields, read, seed, size=self.size, options=self.options)
         raise AssertionError(self.options)
 
-    def _others(self, number: int, fields: Any, seed: int) -> list[int]:
+    def _number(self, record: int) -> int:
+        return record if self.chosen is None else int(self.chosen[record])
+
+    def _others(self, number: int, fields: Any, seed: int, peer: Peer | None) -> list[int]:
         """Numbers of other records with the same instruction, to be shown solved."""
         assert isinstance(self.options, X2IOptions)
         rng = np.random.default_rng([seed, 1])
@@ -106,7 +112,7 @@ class RecordSource:
         for _ in range(_TRIES * self.options.examples):
             if len(found) == self.options.examples:
                 break
-            other = int(rng.integers(len(self.records)))
+            other = self._number(int(rng.integers(len(self))) if peer is None else peer(rng))
             if other != number and other not in found and self._alike(other, fields):
                 found.append(other)
         if len(found) < self.options.examples:
@@ -142,7 +148,7 @@ def open_source(config: SourceConfig, *, split: str, size: int, seed: int) -> So
     chosen, backgrounds = None, None
     if isinstance(options, ReleasedOptions):
         chosen = _of_tasks(records, options)
-        if options.backgrounds is not None:
+        if options.backgrounds is not None and options.recovery and (not options.tasks or "recover" in options.tasks):
             root = Path(config.root) if config.root else Path(config.path).parent
             backgrounds = FolderRecords(root / options.backgrounds, root)
     return RecordSource(records, options, size, chosen=chosen, backgrounds=backgrounds)

@@ -16,6 +16,9 @@ from mentor.config.model import LanguageConfig
 class LanguageEncoder(nn.Module):
     """An encoder that can be entered above its embedding table, where visual tokens take the place of words."""
 
+    in_one_call = False
+    """Whether ``forward_packed`` reads all prompts together: for FSDP, where every process must make the same calls."""
+
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
@@ -39,11 +42,11 @@ class LanguageEncoder(nn.Module):
     def forward_packed(self, inputs_embeds: Tensor, lengths: Sequence[int]) -> Tensor:
         """Embeddings [N, De] of prompts of these lengths, one after the other -> states [N, De].
 
-        Prompts of similar length are read together, so that little is padded.
+        Prompts of similar length are read together, so that little is padded; all of them where ``in_one_call`` says so.
         """
         parts = inputs_embeds.split(tuple(lengths))
         states: list[Tensor | None] = [None] * len(parts)
-        for group in similar(lengths):
+        for group in [list(range(len(parts)))] if self.in_one_call else similar(lengths):
             padded = nn.utils.rnn.pad_sequence([parts[number] for number in group], batch_first=True)
             sizes = torch.tensor([lengths[number] for number in group], device=padded.device)
             read = self(padded, torch.arange(padded.shape[1], device=padded.device) < sizes[:, None])

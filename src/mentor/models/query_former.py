@@ -83,7 +83,7 @@ class QueryFormerConnector(nn.Module):
         if query_ids is not None:
             self._check(query_ids, len(features))
         if not len(features):  # the Q-Former's own reshapes need an image
-            return self.language_projection(queries)
+            return self._nothing(features, query_ids) if torch.is_grad_enabled() else self.language_projection(queries)
         mask = None
         if query_ids is not None and query_mask is not None:
             mask = torch.cat([query_mask.new_ones(queries.shape[:2]), query_mask], dim=1)
@@ -94,6 +94,11 @@ class QueryFormerConnector(nn.Module):
             encoder_hidden_states=features.to(queries.dtype),
         ).last_hidden_state
         return self.language_projection(states[:, : self.config.queries])
+
+    def _nothing(self, features: Tensor, query_ids: Tensor | None) -> Tensor:
+        """No rows, by way of a blank image: where weights are sharded every process must compute with each of them."""
+        words = None if query_ids is None else query_ids.new_zeros(1, 1)
+        return self(features.new_zeros(1, *features.shape[1:]), words)[:0]
 
     def _check(self, query_ids: Tensor, images: int) -> None:
         texts, length = query_ids.shape

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from tokenizers import Tokenizer
@@ -19,7 +19,7 @@ from mentor.config.load import differences, merge, nested, to_dict
 from mentor.config.model import MentorConfig
 from mentor.training.weights import under
 
-NULL, CONNECTOR = "null_condition", "encoder.connector"
+NULL, CONNECTOR, PROJECTOR = "null_condition", "encoder.connector", "projector"
 CHANGEABLE = (
     "name",
     "context",
@@ -37,7 +37,7 @@ CHANGEABLE = (
     "generation",
 )
 """What a recipe may change: it changes no weight's name, and no shape but the null condition's."""
-FRESH = (CONNECTOR, "projector", NULL)
+FRESH = (CONNECTOR, PROJECTOR, NULL)
 """What can start anew in a model whose other weights are given."""
 
 
@@ -46,14 +46,12 @@ def fitted(
 ) -> Bundle:
     """``bundle``, read from ``source``, as ``model``.
 
-    ``parts``: module name -> bundle that gives its weights; ``fresh``: modules that start random from ``seed``; a connector
-    that does may be another one than the bundle's. A null condition of fewer rows gives the last ones, which prompts of any
-    length see first; the others are random. ValueError for a bundle of another model, and for names that are no part.
+    ``parts``: module name -> bundle that gives its weights; ``fresh``: modules that start random from ``seed``. A connector
+    that starts anew, and a projector from elsewhere, may be another one than the bundle's. A null condition of fewer rows gives
+    the last ones, which prompts of any length see first; the others are random. ValueError for a bundle of another model, and
+    for names that are no part.
     """
-    held = bundle.config
-    if CONNECTOR in fresh and held.connector is not None and model.connector is not None:
-        held = dataclasses.replace(held, connector=model.connector)
-    _check(held, model, source)
+    check_model(bundle.config, model, source, given={*parts, *fresh})
     for prefix in fresh:
         if prefix not in FRESH:
             raise ValueError(f"init.fresh: expected some of {', '.join(FRESH)}, got {prefix!r}")
@@ -92,7 +90,12 @@ def _query_tokenizer(bundle: Bundle, model: MentorConfig) -> Tokenizer | None:
     return bundle.text_tokenizer
 
 
-def _check(held: MentorConfig, wanted: MentorConfig, source: str) -> None:
+def check_model(held: MentorConfig, wanted: MentorConfig, source: str, *, given: Collection[str] = ()) -> None:
+    """ValueError where a bundle of the configuration ``held`` cannot become ``wanted``; ``given``: parts from elsewhere."""
+    if CONNECTOR in given and held.connector is not None and wanted.connector is not None:
+        held = dataclasses.replace(held, connector=wanted.connector)
+    if PROJECTOR in given:
+        held = dataclasses.replace(held, projector=wanted.projector)
     values = to_dict(wanted)
     own = to_dict(held)
     for key in CHANGEABLE:

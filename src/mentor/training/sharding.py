@@ -15,6 +15,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Replicate
 
+from mentor.models.language import LanguageEncoder
+
 if TYPE_CHECKING:
     from mentor.training.distributed import Processes
 
@@ -27,15 +29,17 @@ def hollow(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, memo)
 
 
-def filled(empty: nn.Module, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor]) -> nn.Module:
-    """A hollow module with weights: tied ones appear under one of their names in ``parameters``."""
+def filled(
+    empty: nn.Module, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], device: torch.device
+) -> nn.Module:
+    """A hollow module with weights, on their device: tied ones appear under one of their names in ``parameters``."""
     module = copy.deepcopy(empty)
     first = {id(p): name for name, p in module.named_parameters()}
     every = {name: parameters[first[id(p)]] for name, p in module.named_parameters(remove_duplicate=False)}
     module.load_state_dict(
         every | {name: buffers[name] for name in module.state_dict() if name in buffers}, assign=True
     )
-    return module
+    return module.to(device)  # tables that are no weights (positions) are still where the copy was made
 
 
 def shard(module: nn.Module, blocks: Sequence[nn.Module], processes: Processes, *, half: bool) -> None:
@@ -48,6 +52,10 @@ def shard(module: nn.Module, blocks: Sequence[nn.Module], processes: Processes, 
     policy = MixedPrecisionPolicy(
         param_dtype=torch.bfloat16 if half else None, reduce_dtype=torch.float32, cast_forward_inputs=False
     )
+    for part in module.modules():
+        if isinstance(part, LanguageEncoder):
+            # How many calls it makes would follow from this process's prompts, and the others would wait for weights.
+            part.in_one_call = True
     frozen = {parameter for parameter in module.parameters() if not parameter.requires_grad}
     for part in (*blocks, module):
         fully_shard(part, mesh=mesh, mp_policy=policy, ignored_params=frozen)

@@ -171,4 +171,4 @@ class Weights:
             return self.outline
         device = next(self.module.parameters()).device
         on_device = {name: tensor.to(device) for name, tensor in weights.items()}
-        return filled(self.outline, on_device, dict(self.module.named_buffers())).eval()
+        return filled(self.outline, on_device, dict(self.module.named_buffers()), device).eval()
