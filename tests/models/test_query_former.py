@@ -51,6 +51,24 @@ def instruct_blip() -> InstructBlipForConditionalGeneration:
     ).eval()  # fmt: skip
 
 
+@pytest.mark.parametrize("words", [None, torch.zeros(0, 4, dtype=torch.int64)])
+def test_without_images_every_weight_still_takes_part(connector, words):
+    """Weights that one process leaves out while others use them would make those wait (FSDP)."""
+    made = connector(features(0), words)
+    assert made.shape == (0, CONFIG.queries, OUT)
+    made.sum().backward()
+    connector(features(3), None if words is None else IDS)[:0].sum().backward()
+    with torch.no_grad():
+        assert connector(features(0), words).shape == made.shape
+    grads = {name: weight.grad for name, weight in connector.named_parameters()}
+    used = {name for name, grad in grads.items() if grad is not None}
+    assert all(not grads[name].any() for name in used)
+    for weight in connector.parameters():
+        weight.grad = None
+    connector(features(0), words).sum().backward()
+    assert {name for name, weight in connector.named_parameters() if weight.grad is not None} == used
+
+
 def test_equals_instructblip(connector):
     reference = instruct_blip()
     named = {name: value for name, value in reference.state_dict().items() if name in connector.state_dict()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from mentor.cli.main import main
 from mentor.config.recipes import load_recipe
 from mentor.training.distributed import Processes
 from mentor.training.outline import outline
+from tests.training.tiny_mentor import rows, write
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 
@@ -41,6 +43,33 @@ def test_the_released_stage_1_warms_up_for_a_fifth() -> None:
     assert "steps: 6,459, warm-up steps: 1,292" in lines
     assert "projector: 0 trained, 4,259,840 frozen" in lines
     assert "answers to the conflicts: as_released" in lines
+
+
+def test_the_parts_of_the_image_tokenizer_are_those_that_training_knows() -> None:
+    trained = "[tokenizer.decoder,tokenizer.post_quant_conv]"
+    lines = outline(load_recipe("tokenizer", [f"trainable={trained}"]), ALONE)
+    (line,) = [line for line in lines if line.startswith("tokenizer: ")]
+    assert not line.startswith("tokenizer: 0 trained") and ", 0 frozen" not in line
+    with pytest.raises(ValueError, match="no parameter lies under 'decoder'"):
+        outline(load_recipe("tokenizer", ["trainable=[decoder]"]), ALONE)
+
+
+def test_shares_that_shards_decide_otherwise_are_told(tmp_path: Path) -> None:
+    write(tmp_path / "shards", rows(6), rows(3))
+    manifest = json.loads((tmp_path / "shards" / "shards.json").read_text())
+    manifest["origin"] = {"weights": {"subject": 0.5, "multi": 0.25, "text_to_image": 0.25}}
+    (tmp_path / "shards" / "shards.json").write_text(json.dumps(manifest))
+
+    def told(weights: str) -> list[str]:
+        recipe = load_recipe(
+            "mini-64/stage2", [f"data.shards={tmp_path / 'shards'}", "data.weights={}", f"data.weights={weights}"]
+        )
+        return [line for line in outline(recipe, ALONE) if line.startswith("data.weights: not heeded")]
+
+    assert told("{subject: 2, multi: 1, text_to_image: 1}") == []
+    assert told("{subject: 2, multi: 1, text_to_image: 0}") == []
+    (line,) = told("{subject: 1, multi: 1, text_to_image: 1}")
+    assert "made with multi 0.25, subject 0.5, text_to_image 0.25 instead of multi 0.333" in line
 
 
 def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
+from mentor.training.sharding import filled, hollow
 from mentor.training.weights import Weights, count_parts, freeze
 from tests.training.tiny import TinyModule
 
@@ -14,6 +17,28 @@ def test_freezing_is_by_prefix_of_whole_names() -> None:
     assert set(freeze(module, ["body.0", "output"])) == {"body.0.weight", "body.0.bias", "output.weight", "output.bias"}
     assert count_parts(module) == {"encoder": (0, 144), "body": (544, 528), "output": (17, 0)}
     assert len(freeze(module, [""])) == 8
+
+
+class Table(torch.nn.Linear):
+    """Has a table that is no buffer, as a decoder its rotation: it follows when the module is sent somewhere."""
+
+    moves = 0
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Table:
+        self.moves += 1
+        return super()._apply(*args, **kwargs)
+
+
+def test_a_hollow_copy_takes_no_memory_and_its_tables_follow_the_weights() -> None:
+    """Made before the module moved, the copy's tables are still where it was made."""
+    module = Table(3, 2)
+    module.register_buffer("positions", torch.arange(4), persistent=False)
+    empty, there = hollow(module), torch.device("meta")
+    assert {weight.device for weight in empty.parameters()} == {there}
+    same = filled(empty, dict(module.named_parameters()), {}, torch.device("cpu"))
+    assert torch.equal(same.weight, module.weight) and same.moves == 1  # type: ignore[arg-type]
+    moved = filled(empty, {name: weight.to(there) for name, weight in module.named_parameters()}, {}, there)
+    assert {each.device for each in (*moved.parameters(), *moved.buffers())} == {there}
 
 
 @pytest.mark.parametrize("name", ["decoder", "out", "body.1"])

@@ -117,7 +117,7 @@ def _group(items: Sequence[Item], cp: Sheet, pf: Sheet, counted: bool, kind: str
 
 def _intervals(items: Sequence[Item], cp: Sheet, pf: Sheet, seed: int) -> dict[str, list[float]]:
     """95 % over the references of items that have both scores; the judge's own scatter between passes is ``std``."""
-    both = ~(np.isnan(cp).all(axis=0) | np.isnan(pf).all(axis=0))
+    both: NDArray[np.bool_] = ~(np.isnan(cp).all(axis=0) | np.isnan(pf).all(axis=0))
     if not both.any():
         return {}
     columns = [np.nanmean(sheet[:, both], axis=0).tolist() for sheet in (cp, pf)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from PIL import Image
@@ -98,7 +99,7 @@ class MentorPipeline(PretrainedModel):
             pictures += self.decode(codes)
         return PipelineOutput(pictures, seeds, [prompts[index] for index in owner], settings)
 
-    def settings(self, **given: float | None) -> GenerationSettings:
+    def settings(self, **given: Any) -> GenerationSettings:
         """The model's own sampling settings with those that are ``given`` (None: not given) in their place.
 
         Raises ``ValueError`` for a number out of range.

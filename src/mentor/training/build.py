@@ -12,7 +12,7 @@ from mentor.config.plan import planned_samples
 from mentor.config.run import TrainConfig
 from mentor.data.shards import SPLITS, read_manifest
 from mentor.training.protocol import Feed, Objective
-from mentor.training.start import check_origin, load_image_tokenizer, starting_bundle
+from mentor.training.start import check_origin, load_image_tokenizer, not_heeded, starting_bundle
 
 if TYPE_CHECKING:
     from mentor.checkpoint.store import Bundle
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mentor.models.image_tokenizer import ImageTokenizer
     from mentor.training.objective import Rows, TokenSampler
 
-    _Data = tuple[Feed, Rows, dict[str, int]]
+    _Data = tuple[Feed, Rows, dict[str, int], list[str]]
 
 _GRID_PICTURES = 12
 
@@ -83,7 +83,7 @@ def _mentor(config: TrainConfig, sampler: TokenSampler | None) -> tuple[Objectiv
     bundle = starting_bundle(config)
     processor = Processor(bundle.config, bundle.text_tokenizer, bundle.query_tokenizer)
     make = _from_shards if config.data.precomputed else _from_sources
-    feed, held_out, counts = make(config, bundle, processor)
+    feed, held_out, counts, notes = make(config, bundle, processor)
     objective = MentorObjective(
         bundle,
         processor,
@@ -93,6 +93,7 @@ def _mentor(config: TrainConfig, sampler: TokenSampler | None) -> tuple[Objectiv
         packing=config.data.packing,
         sampler=sampler,
         train_counts=counts,
+        notes=notes,
         card=_card(config),
     )
     return objective, feed
@@ -134,7 +135,8 @@ def _from_shards(config: TrainConfig, bundle: Bundle, processor: Processor) -> _
 
     if config.data.shards is None:
         raise ValueError("data.shards is needed: the folder written by `mentor precompute`; or data.precomputed=false")
-    check_origin(config, read_manifest(Path(config.data.shards))["origin"], bundle)
+    origin = read_manifest(Path(config.data.shards))["origin"]
+    check_origin(config, origin, bundle)
     # What is learned may be less than the shards hold; what is measured stays the same.
     train = PrecomputedDataset(config.data.shards, "train", without=config.data.left_out)
     held_out = PrecomputedDataset(config.data.shards, "held_out")
@@ -145,7 +147,7 @@ def _from_shards(config: TrainConfig, bundle: Bundle, processor: Processor) -> _
         length_multiple=config.data.length_multiple,
         seed=config.seed,
     )
-    return feed, held_out, train.counts()
+    return feed, held_out, train.counts(), not_heeded(config, origin)
 
 
 def _from_sources(config: TrainConfig, bundle: Bundle, processor: Processor) -> _Data:
@@ -160,7 +162,8 @@ def _from_sources(config: TrainConfig, bundle: Bundle, processor: Processor) -> 
         length_multiple=config.data.length_multiple,
         seed=config.seed,
     )
-    return feed, LiveRows(samples["held_out"], config.data.held_out, bundle, processor), planned_samples(config)
+    held_out = LiveRows(samples["held_out"], config.data.held_out, bundle, processor)
+    return feed, held_out, planned_samples(config), []
 
 
 def _card(config: TrainConfig) -> str:

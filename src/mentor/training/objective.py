@@ -30,6 +30,8 @@ TokenSampler = Callable[[Mentor, Tensor, Tensor], Tensor]
 """Left-padded condition states [B, S, De] and mask [B, S] -> image tokens int64 [B, L]."""
 
 _GRID_COLUMNS = 12
+LOGITS = 2**27
+"""So many logits at most are computed at once in an evaluation: half a gigabyte in float32."""
 
 
 class Rows(Protocol):
@@ -44,7 +46,8 @@ class MentorObjective(Objective):
     """Mean cross-entropy of all image tokens; a share of the prompts is replaced by the null condition.
 
     With ``packing`` no padding is computed. ``held_out`` gives the evaluation; ``sampler`` draws the pictures of the sample
-    grids (none without it); ``train_counts`` (task -> samples) is only told; ``card`` goes into the exported model's card.
+    grids (none without it); ``train_counts`` (task -> samples) and ``notes`` are only told; ``card`` goes into the exported
+    model's card.
     """
 
     module: Mentor
@@ -60,11 +63,12 @@ class MentorObjective(Objective):
         packing: bool = False,
         sampler: TokenSampler | None = None,
         train_counts: dict[str, int] | None = None,
+        notes: Sequence[str] = (),
         card: str | None = None,
     ) -> None:
         self.module, self.bundle, self.processor = bundle.mentor, bundle, processor
         self.config, self.batch_size, self.packing, self.sampler = config, batch_size, packing, sampler
-        self.train_counts = train_counts or {}
+        self.train_counts, self.notes = train_counts or {}, list(notes)
         self.card = card
         self._held_out = held_out
 
@@ -105,7 +109,7 @@ class MentorObjective(Objective):
 
     def describe(self) -> list[str]:
         counts = ", ".join(f"{task} {count:,}" for task, count in self.train_counts.items())
-        return [f"samples by task: {counts}"]
+        return [f"samples by task: {counts}", *self.notes]
 
     def evaluate(self) -> dict[str, float]:
         """Held-out losses in nats, each averaged over tokens.
@@ -157,7 +161,10 @@ class MentorObjective(Objective):
         """float32 [rows, L] on the CPU."""
         if not rows:
             return torch.zeros(0, 1)
-        chunks = [self._batch(rows[i : i + self.batch_size]) for i in range(0, len(rows), self.batch_size)]
+        # One process measures alone: the batch of all of them may be too much for it.
+        decoder = self.module.config.decoder
+        size = max(1, min(self.batch_size, LOGITS // (decoder.num_tokens * decoder.vocab_size)))
+        chunks = [self._batch(rows[i : i + size]) for i in range(0, len(rows), size)]
         drops = [torch.full(chunk["tokens"].shape[:1], dropped, device=chunk["tokens"].device) for chunk in chunks]
         return torch.cat([self.token_losses(c, d).cpu() for c, d in zip(chunks, drops, strict=True)])
 

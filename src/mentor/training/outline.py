@@ -10,12 +10,14 @@ from torch import nn
 from mentor.checkpoint.layout import shipped_models
 from mentor.config.plan import planned_samples
 from mentor.config.run import TrainConfig
-from mentor.data.shards import PrecomputedDataset
+from mentor.data.shards import PrecomputedDataset, read_manifest
 from mentor.models.image_tokenizer import ImageTokenizer
 from mentor.models.mentor import Mentor
 from mentor.training.distributed import Processes
 from mentor.training.lora import add_adapters, is_adapter
 from mentor.training.plan import choose_strategy, describe
+from mentor.training.start import not_heeded
+from mentor.training.tokenizer_objective import TokenizerModule
 from mentor.training.weights import freeze
 
 
@@ -24,7 +26,7 @@ def outline(config: TrainConfig, processes: Processes) -> list[str]:
     with torch.device("meta"):
         module: nn.Module
         if config.objective == "image_tokenizer":
-            module = ImageTokenizer(config.model.resolve().image_tokenizer)
+            module = TokenizerModule(ImageTokenizer(config.model.resolve().image_tokenizer))
         else:
             module = Mentor(config.model.resolve())
         if config.lora is not None:
@@ -39,9 +41,11 @@ def _samples(config: TrainConfig) -> list[str]:
     shards = config.data.shards
     if config.data.precomputed and shards is not None and Path(shards).is_dir():
         counts = PrecomputedDataset(shards, "train", without=config.data.left_out).counts()
+        notes = not_heeded(config, read_manifest(Path(shards))["origin"])
     else:
-        counts = planned_samples(config)
-    return [f"samples by task: {', '.join(f'{task} {count:,}' for task, count in counts.items())}"] if counts else []
+        counts, notes = planned_samples(config), []
+    told = [f"samples by task: {', '.join(f'{task} {count:,}' for task, count in counts.items())}"] if counts else []
+    return told + notes
 
 
 def _places(config: TrainConfig) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,26 @@ def check_origin(config: TrainConfig, origin: dict[str, Any], bundle: Bundle) ->
             f"the shards in {config.data.shards} do not fit this model ({'; '.join(changed)}); "
             "make them again with `mentor precompute` and the same recipe"
         )
+
+
+def not_heeded(config: TrainConfig, origin: Mapping[str, Any]) -> list[str]:
+    """What a recipe says about its samples and precomputed shards decide otherwise, a line each; a share of 0 is heeded."""
+
+    def shares(weights: Mapping[str, float]) -> dict[str, float]:
+        held = {task: weight for task, weight in weights.items() if weight and task not in config.data.left_out}
+        return {task: round(weight / sum(held.values()), 3) for task, weight in held.items()}
+
+    asked, made = shares(config.data.weights), shares(origin.get("weights") or {})
+    told = []
+    if config.data.weights and made and asked != made:
+        told.append(f"data.weights: not heeded, the shards were made with {_listed(made)} instead of {_listed(asked)}")
+    if config.data.sources and "sources" in origin and to_dict(config.data.all_sources) != origin["sources"]:
+        told.append("data.sources: not heeded, the shards were made from others")
+    return told
+
+
+def _listed(shares: Mapping[str, float]) -> str:
+    return ", ".join(f"{task} {share:g}" for task, share in sorted(shares.items()))
 
 
 def _fingerprint_text(tokenizer: Tokenizer) -> str:
