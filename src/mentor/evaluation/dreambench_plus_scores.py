@@ -117,11 +117,11 @@ def _group(items: Sequence[Item], cp: Sheet, pf: Sheet, counted: bool, kind: str
 
 def _intervals(items: Sequence[Item], cp: Sheet, pf: Sheet, seed: int) -> dict[str, list[float]]:
     """95 % over the references of items that have both scores; the judge's own scatter between passes is ``std``."""
-    both: NDArray[np.bool_] = ~(np.isnan(cp).all(axis=0) | np.isnan(pf).all(axis=0))
-    if not both.any():
+    both = np.flatnonzero(~(np.isnan(cp).all(axis=0) | np.isnan(pf).all(axis=0)))
+    if not len(both):
         return {}
     columns = [np.nanmean(sheet[:, both], axis=0).tolist() for sheet in (cp, pf)]
-    clusters = [cluster_of(item.key) for item, scored in zip(items, both, strict=True) if scored]
+    clusters = [cluster_of(items[number].key) for number in both]
     statistics = {
         "cp": lambda c, p: c,
         "pf": lambda c, p: p,
