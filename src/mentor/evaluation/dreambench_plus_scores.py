@@ -121,7 +121,7 @@ def _intervals(items: Sequence[Item], cp: Sheet, pf: Sheet, seed: int) -> dict[s
     if not len(both):
         return {}
     columns = [np.nanmean(sheet[:, both], axis=0).tolist() for sheet in (cp, pf)]
-    clusters = [cluster_of(items[number].key) for number in both]
+    clusters = [cluster_of(items[number].key) for number in both.tolist()]
     statistics = {
         "cp": lambda c, p: c,
         "pf": lambda c, p: p,
