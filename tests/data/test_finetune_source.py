@@ -12,6 +12,7 @@ from mentor.config.load import from_dict
 from mentor.config.sources import PicturesOptions, SourceConfig
 from mentor.data.example import Example
 from mentor.data.finetune_source import NEUTRAL, TASK, PicturesSource
+from mentor.data.source_mixture import SourceMixture
 from mentor.data.sources import open_source
 
 COLOURS = [(220, 30, 30), (30, 200, 40), (40, 60, 220), (230, 210, 40)]
@@ -120,6 +121,26 @@ def test_held_out_pictures_are_targets_of_their_split_alone(tmp_path: Path) -> N
     assert {_which(one.target) for one in apart} == {3}
     assert {_which(_reference(one)) for one in apart} == {0, 1, 2}
     assert {_which(_source(folder, "held_out").example(record, 0).target) for record in range(4)} == {0, 1, 2, 3}
+
+
+def test_held_out_samples_are_other_samples_even_of_the_same_pictures(tmp_path: Path) -> None:
+    """Drawn through the mixture, as a fine-tune does: sample i of both splits has the same number and seed."""
+    folder = cutouts(tmp_path / "mug")
+    samples = {
+        split: SourceMixture([_source(folder, split)], [1], split=split, seed=0) for split in ("train", "held_out")
+    }
+    for index in range(12):
+        one, other = samples["train"].sample(index), samples["held_out"].sample(index)
+        assert one.target.tobytes() != other.target.tobytes()
+
+
+def test_a_photo_is_a_reference_as_it_is(tmp_path: Path) -> None:
+    """Whole: the model's own preparation of references cuts or pads it, as it will when a person gives it."""
+    folder = tmp_path / "mug"
+    folder.mkdir()
+    for number, colour in enumerate(COLOURS[:2]):
+        Image.new("RGB", (80, 60), colour).save(folder / f"{number}.jpg")
+    assert _reference(_source(folder).example(0, 0)).size == (80, 60)
 
 
 def test_mistakes_are_told(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mentor.data.images import load_image, to_rgb
+from mentor.data.images import decode_image, load_image, to_rgb
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -102,6 +102,34 @@ def test_half_transparency_mixes_with_white(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["1", "L", "P", "YCbCr", "LAB", "HSV", "CMYK", "I;16", "I", "LA", "PA", "RGBa"])
 def test_every_mode_becomes_rgb_of_the_same_size(mode: str) -> None:
     assert (to_rgb(Image.new(mode, (5, 3))).mode, to_rgb(Image.new(mode, (5, 3))).size) == ("RGB", (5, 3))
+
+
+@pytest.mark.parametrize(
+    "form", ["grey", "faint", "16 bits", "palette", "white on nothing", "black on nothing", "opaque"]
+)
+def test_a_mask_marks_what_is_neither_black_nor_transparent(tmp_path: Path, form: str) -> None:
+    marked = np.zeros((6, 8), bool)
+    marked[1:4, 2:5] = True
+    grey = Image.fromarray(255 * marked.astype(np.uint8))
+    match form:
+        case "faint":
+            grey = Image.fromarray(marked.astype(np.uint8))
+        case "16 bits":
+            grey = Image.fromarray(marked.astype(np.uint16))
+        case "palette":
+            grey = grey.convert("P")
+            grey.info["transparency"] = 0
+        case "white on nothing" | "black on nothing":
+            plain = Image.new("RGBA", grey.size, "white" if form.startswith("white") else "black")
+            plain.putalpha(grey)
+            grey = plain
+        case "opaque":
+            grey = grey.convert("RGBA")
+    grey.save(tmp_path / "mask.png")
+    mask = load_image(tmp_path / "mask.png", mask=True)
+    assert mask.mode == "L"
+    assert np.array_equal(np.asarray(mask), 255 * marked)
+    assert np.array_equal(np.asarray(decode_image((tmp_path / "mask.png").read_bytes(), mask=True)), 255 * marked)
 
 
 def test_floating_point_pixels_are_refused(tmp_path: Path) -> None:

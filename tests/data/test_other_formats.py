@@ -15,7 +15,7 @@ from mentor.data.x2i_format import x2i_example
 COLOURS = {"red": (250, 0, 0), "green": (0, 250, 0), "blue": (0, 0, 250), "grey": (90, 90, 90)}
 
 
-def _read(name: str) -> Image.Image:
+def _read(name: str, *, mask: bool = False) -> Image.Image:
     if name not in COLOURS:
         raise BadRecord(f"{name}: there is no such file")
     return Image.new("RGB", (40, 40), COLOURS[name])

@@ -19,7 +19,8 @@ from tokenizers.processors import TemplateProcessing
 from mentor.config.model import ConnectorConfig, MentorConfig
 from mentor.config.presets import PRESETS
 from mentor.construction.towers import tokenizer_json
-from mentor.data.processor import LONGEST, Processor, crop_square, fit_square
+from mentor.data.processor import Processor, crop_square, fit_square
+from mentor.data.squares import LONGEST
 from mentor.prompt import Prompt
 from tests.construction.published import bert_tokenizer_json
 from tests.generation.tiny_bundle import CONFIG, text_tokenizer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import pickle
@@ -60,6 +61,31 @@ def test_a_list_s_elements(records: list[Any], indent: int | None, ascii_only: b
         path.write_text("\n".join(json.dumps(record, ensure_ascii=ascii_only) for record in records), encoding="utf-8")
         data = path.read_bytes()
         assert [json.loads(data[start:end]) for start, end in _line_spans(path).tolist()] == list(records)
+
+
+@pytest.mark.parametrize("start", [b"", codecs.BOM_UTF8])
+def test_a_list_with_windows_line_ends_and_a_mark_before_it(tmp_path: Path, start: bytes) -> None:
+    records = [{"name": f"Füchse {number}"} for number in range(5)]
+    text = json.dumps(records, indent=1, ensure_ascii=False).replace("\n", "\r\n")
+    (tmp_path / "a.json").write_bytes(start + text.encode())
+    file = RecordFile(tmp_path / "a.json")
+    assert [file[index] for index in range(len(file))] == records
+    (tmp_path / "b.jsonl").write_bytes(start + b"".join(json.dumps(each).encode() + b"\r\n" for each in records))
+    lines = RecordFile(tmp_path / "b.jsonl")
+    assert [lines[index] for index in range(len(lines))] == records
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files as Linux tells them")
+def test_small_indexes_keep_no_file_open(tmp_path: Path) -> None:
+    def opened() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    for number in range(40):
+        (tmp_path / f"{number}.jsonl").write_text("1\n2\n")
+        RecordFile(tmp_path / f"{number}.jsonl")
+    before = opened()
+    held = [RecordFile(tmp_path / f"{number}.jsonl") for number in range(40)]
+    assert len(held[0]) == 2 and opened() == before
 
 
 def test_the_index_follows_the_file(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mentor.config.sources import ReleasedOptions
-from mentor.data.example import BadRecord, Example
+from mentor.data.example import BadRecord, Example, ReadImage
 from mentor.data.images import load_image
 from mentor.data.released_format import released_example
 from mentor.data.released_record import read_record
@@ -28,10 +27,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def _reader(folder: Path) -> Callable[[str], Image.Image]:
-    def read(name: str) -> Image.Image:
+def _reader(folder: Path) -> ReadImage:
+    def read(name: str, *, mask: bool = False) -> Image.Image:
         try:
-            return load_image(folder / name)
+            return load_image(folder / name, mask=mask)
         except ValueError as error:
             raise BadRecord(str(error)) from error
 
@@ -163,6 +162,16 @@ def test_the_first_mention_gives_way_to_the_image(folder: Path) -> None:
     example = _example(folder, swapped, **always)
     assert example.prompt.text == "<image> under a <image>, grass"
     assert example.prompt.queries == ("grass", "fox")
+    record = {"image_path": ["mask.png", "ground.png", "scene.png"], "objects": ["hot dog", "cat", "dog"]}
+    example = _example(folder, GOOD["multi"] | record | {"input_text": "a hot dog, a cat and a dog"}, **always)
+    assert example.prompt.text == "a <image>, a <image> and a <image>"
+    assert example.prompt.queries == ("hot dog", "cat", "dog")
+    record["objects"] = ["dog", "dog", "cat"]
+    example = _example(folder, GOOD["multi"] | record | {"input_text": "a dog, a cat and a dog"}, **always)
+    assert example.prompt.queries == ("dog", "cat", "dog")
+    record["objects"] = ["dog", "cat", "bird"]
+    example = _example(folder, GOOD["multi"] | record | {"input_text": "a hot dog, a cat"}, **always)
+    assert example.prompt.text.endswith("\na hot dog, a cat")
     unmentioned = _example(folder, GOOD["subject"] | {"input_text": "an animal"}, **always)
     assert unmentioned.prompt.text == "The fox in <image>.\nan animal"
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mentor.data.example import BadRecord, Example, Peer
+from mentor.data.example import BadRecord, Example, Peers
 from mentor.data.rejects import Rejects, TooManyRejected, read_rejects
 from mentor.data.source_mixture import BLOCK, SourceMixture
 from mentor.prompt import Prompt
@@ -27,7 +27,7 @@ class Numbers:
     def __len__(self) -> int:
         return self.size
 
-    def example(self, record: int, seed: int, peer: Peer | None = None) -> Example:
+    def example(self, record: int, seed: int, peers: Peers | None = None) -> Example:
         if record in self.broken:
             raise BadRecord(f"no {record}")
         return Example(Prompt(f"{self.name} {record} {seed}"), PICTURE, "text_to_image")
@@ -57,9 +57,9 @@ def test_what_a_sample_shows_beside_its_record_is_of_the_same_split(split: str) 
     seen: set[int] = set()
 
     class Showing(Numbers):
-        def example(self, record: int, seed: int, peer: Peer | None = None) -> Example:
-            assert peer is not None
-            seen.update(peer(np.random.default_rng(seed + n)) for n in range(5))
+        def example(self, record: int, seed: int, peers: Peers | None = None) -> Example:
+            assert peers is not None
+            seen.update(peers(np.arange(self.size)).tolist())
             return super().example(record, seed)
 
     mixtures = {

@@ -15,6 +15,7 @@ import pytest
 from mentor.config.sources import SourceConfig
 from mentor.data.example import BadRecord, Example
 from mentor.data.images import load_image
+from mentor.data.shards import TASK_NAMES
 from mentor.data.sources import Source, open_source
 from tests.data.released_folder import GOOD, write_lines, write_pictures, write_released
 
@@ -56,17 +57,22 @@ def test_released_files(tmp_path: Path) -> None:
 def test_tasks_choose_records(tmp_path: Path) -> None:
     path = write_released(tmp_path / "data", [*list(GOOD.values()) * 3, "broken line", {"objects": 7}])
     source = _open(kind="released", path=str(path), options={"tasks": ["segment", "text_to_image"]})
-    assert len(source) == 6 + 2  # the broken ones belong nowhere: they are drawn and rejected
+    # The broken ones, 21 and 22, belong nowhere: each is drawn and rejected with the task that its number says.
+    tasks = [TASK_NAMES[number % len(TASK_NAMES)] for number in (21, 22)]
+    broken = sum(task in ("segment", "text_to_image") for task in tasks)
+    assert len(source) == 6 + broken
     found = []
     for record in range(len(source)):
         try:
             found.append(source.example(record, 0).task)
         except BadRecord:
             found.append("broken")
-    assert found == ["text_to_image", "segment"] * 3 + ["broken"] * 2
+    assert found == ["text_to_image", "segment"] * 3 + ["broken"] * broken
+    every = [_open(kind="released", path=str(path), options={"tasks": [task]}) for task in GOOD]
+    assert sum(len(source) for source in every) == 3 * len(GOOD) + sum(task in GOOD for task in tasks)
     stage1 = {"tasks": ["segment"], "recovery": False}
-    assert (
-        len(_open(kind="released", path=str(path), options=stage1)) == 3 * 3 + 2
+    assert len(_open(kind="released", path=str(path), options=stage1)) == 3 * 3 + tasks.count(
+        "segment"
     )  # subject and recover are read so too
     with pytest.raises(ValueError, match="unknown segmnt; known: text_to_image"):
         _open(kind="released", path=str(path), options={"tasks": ["segmnt"]})
@@ -103,6 +109,36 @@ def test_tar_shards_of_pairs_and_records(tmp_path: Path, form: int) -> None:
     write_lines(tmp_path / "data" / "one.jsonl", [GOOD["segment"]])
     held = _open(kind="webdataset", format="released", path=str(tmp_path / "b.tar"))
     assert _same(held.example(0, 0), _open(kind="released", path=str(tmp_path / "data" / "one.jsonl")).example(0, 0))
+
+
+def test_shards_as_img2dataset_writes_them(tmp_path: Path) -> None:
+    """Picture, caption and a json that only describes them; names of pictures in any case."""
+    write_pictures(tmp_path / "data")
+    about = {"caption": "a fox", "url": "https://example.org/fox.jpg", "status": "success", "width": 48}
+    member = (tmp_path / "data" / "fox.png").read_bytes()
+    _tar(tmp_path / "a.tar", [{"PNG": member, "txt": b"a fox", "json": json.dumps(about).encode()}])
+    example = _open(kind="webdataset", format="pairs", path=str(tmp_path / "a.tar")).example(0, 0)
+    write_lines(tmp_path / "data" / "pairs.jsonl", [{"image": "fox.png", "text": "a fox"}])
+    assert _same(example, _open(kind="pairs", path=str(tmp_path / "data" / "pairs.jsonl")).example(0, 0))
+
+
+def test_tasks_are_found_in_shards_without_reading_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_pictures(tmp_path / "data")
+    samples = []
+    for task in ("segment", "text_to_image", "segment"):
+        record = {
+            name: Path(value).name if name.endswith(("path", "source_image")) else value
+            for name, value in GOOD[task].items()
+        }
+        names = {str(record["image_path"]), str(record["source_image"])}
+        samples.append({"json": json.dumps(record).encode()} | {n: (tmp_path / "data" / n).read_bytes() for n in names})
+    _tar(tmp_path / "a-0.tar", samples[:2])
+    _tar(tmp_path / "a-1.tar", samples[2:])
+    options = {"kind": "webdataset", "format": "released", "path": str(tmp_path / "a-*.tar")}
+    source = _open(**options, options={"tasks": ["segment"]})
+    assert [source.example(n, 0).task for n in range(len(source))] == ["segment", "segment"]
+    monkeypatch.setattr(tarfile, "open", lambda *_, **__: pytest.fail("a shard was read again"))
+    assert len(_open(**options, options={"tasks": ["segment"]})) == 2
 
 
 def test_damaged_shards(tmp_path: Path) -> None:
@@ -169,6 +205,21 @@ def test_in_context_records_come_from_the_same_file(tmp_path: Path) -> None:
     assert _same(source.example(4, 7), source.example(4, 7))
     with pytest.raises(BadRecord, match="found 0 other records"):
         source.example(6, 0)
+
+
+def test_every_record_finds_its_like_among_many_instructions(tmp_path: Path) -> None:
+    """Tried at random, a partner among 400 instructions would hardly ever be found."""
+    write_pictures(tmp_path)
+    records = [
+        {"instruction": f"Segment {number // 2} <|image_1|>", "input_images": ["fox.png"], "output_image": "wide.png"}
+        for number in range(800)
+    ]
+    path = write_lines(tmp_path / "icl.jsonl", records)
+    source = _open(kind="x2i", path=str(path), options={"examples": 1, "max_images": 5})
+    for number in (0, 413, 799):
+        assert source.example(number, 1).prompt.text.count(f"Segment {number // 2} <image>") == 2
+    with pytest.raises(BadRecord, match="found 0 other records"):
+        source.example(5, 1, lambda records: records[records > 5])
 
 
 def test_configurations_are_checked() -> None:

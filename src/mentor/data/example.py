@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +12,17 @@ from PIL import Image
 
 from mentor.prompt import Prompt
 
-ReadImage = Callable[[str], Image.Image]
-"""A record's name of a picture -> RGB; raises ``BadRecord`` where there is none."""
 
-Peer = Callable[[np.random.Generator], int]
-"""Draws another record of a source that samples of the same split may show."""
+class ReadImage(Protocol):
+    """Reads the pictures that a record names."""
+
+    def __call__(self, name: str, *, mask: bool = False) -> Image.Image:
+        """RGB, or black and white ("L") where it is a mask; ``BadRecord`` where there is none."""
+        ...
+
+
+Peers = Callable[[NDArray[np.int64]], NDArray[np.int64]]
+"""Numbers of a source's records -> those of them that belong to the same split."""
 
 
 class BadRecord(ValueError):

@@ -15,7 +15,7 @@ from mentor.data.catalog import catalog_of
 from mentor.data.colours import COLOURS, jitter
 from mentor.data.corpus import Corpus, Cutout
 from mentor.data.distortion import distorted
-from mentor.data.example import Example, Peer, checked_prompt
+from mentor.data.example import Example, Peers, checked_prompt
 from mentor.data.finetune_folder import OwnPicture, read_pictures
 from mentor.data.references import recovery_picture, reference_picture
 from mentor.data.render import render
@@ -43,6 +43,7 @@ class PicturesSource:
         if not subject or IMAGE_PLACEHOLDER in subject or "\n" in subject:
             raise ValueError(f"subject: expected what the pictures show, for example 'mug', got {options.subject!r}")
         self.name, self.subject, self.size = str(folder), subject, size
+        self.held_out = split == "held_out"
         self.reference_size = max(REFERENCE_SIZE, size)
         pictures = read_pictures(folder, options.captions, longest=max(256, 2 * size))
         if not 0 <= options.held_out < len(pictures):
@@ -52,14 +53,14 @@ class PicturesSource:
             )
         kept = len(pictures) - options.held_out
         self.references = pictures[:kept]
-        self.targets = pictures[kept:] if split == "held_out" and options.held_out else self.references
+        self.targets = pictures[kept:] if self.held_out and options.held_out else self.references
         self.corpus = Corpus([self._entry(p.name, p.cutout) for p in pictures if p.cutout is not None], [])
 
     def __len__(self) -> int:
         return 0
 
-    def example(self, record: int, seed: int, peer: Peer | None = None) -> Example:
-        rng = np.random.default_rng(seed)
+    def example(self, record: int, seed: int, peers: Peers | None = None) -> Example:
+        rng = np.random.default_rng([seed, 1] if self.held_out else seed)
         target = self.targets[record % len(self.targets)]
         reference = self._reference(target, rng)
         words, picture, mask = self._target(target, rng)
@@ -82,7 +83,7 @@ class PicturesSource:
         if others:
             shown = others[int(rng.integers(len(others)))]
             if shown.cutout is None:
-                return centre_square(shown.image, side)
+                return shown.image  # whole, as a person will give it
             return reference_picture(shown.name, catalog_of(self.corpus), rng, side, same=False)
         if target.cutout is not None:
             return recovery_picture(target.name, catalog_of(self.corpus), rng, side)

@@ -18,25 +18,25 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "ICO", "JP
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error)
 
 
-def load_image(path: str | os.PathLike[str]) -> Image.Image:
-    """Read a picture file as 8-bit RGB: upright, first frame only, transparency laid on white.
+def load_image(path: str | os.PathLike[str], *, mask: bool = False) -> Image.Image:
+    """Read a picture file as 8-bit RGB: upright, first frame only, transparency laid on white; a ``mask``: see ``to_mask``.
 
     Raises:
         ValueError: the file is missing, unreadable, no picture, cut off, or has so many pixels that it looks like a
             decompression bomb (Pillow's limit, 179 megapixels).
     """
     try:
-        return _read(Path(path))
+        return _read(Path(path), mask)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def decode_image(data: bytes) -> Image.Image:
+def decode_image(data: bytes, *, mask: bool = False) -> Image.Image:
     """The same for a picture file's bytes."""
-    return _read(io.BytesIO(data))
+    return _read(io.BytesIO(data), mask)
 
 
-def _read(source: Path | io.BytesIO) -> Image.Image:
+def _read(source: Path | io.BytesIO, mask: bool) -> Image.Image:
     try:
         with warnings.catch_warnings():
             # Pillow warns of half a bomb and of odd metadata; what matters raises.
@@ -56,7 +56,23 @@ def _read(source: Path | io.BytesIO) -> Image.Image:
         if isinstance(error, OSError) and error.errno is not None:
             raise ValueError(f"cannot be read ({error.strerror})") from error
         raise ValueError(f"the picture is damaged or cut off ({error})") from error
-    return to_rgb(upright)
+    return to_mask(upright) if mask else to_rgb(upright)
+
+
+def to_mask(image: Image.Image) -> Image.Image:
+    """What a mask marks, as 255 on 0 ("L"): every pixel that is not black, however faint, and not transparent.
+
+    A mask that is black on nothing marks what is not transparent.
+    """
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        marked = np.asarray(image) > 0
+    elif image.has_transparency_data:
+        rgba = np.asarray(image.convert("RGBA"))
+        seen, light = rgba[..., 3] > 0, rgba[..., :3].any(axis=-1)
+        marked = seen & light if (seen & light).any() else seen
+    else:
+        marked = np.asarray(image.convert("L")) > 0
+    return Image.fromarray(255 * marked.astype(np.uint8))
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

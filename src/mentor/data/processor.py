@@ -17,11 +17,9 @@ from torch import Tensor
 
 from mentor.config.model import MentorConfig
 from mentor.data.images import to_rgb
+from mentor.data.squares import shortened
 from mentor.data.templates import image_queries
 from mentor.prompt import IMAGE_PLACEHOLDER, Prompt
-
-LONGEST = 16
-"""A picture more times as long as wide is cut to this before its centre is scaled: what is cut off is not seen anyway."""
 
 
 @dataclass
@@ -184,10 +182,8 @@ def fit_square(image: Image.Image, side: int) -> Image.Image:
 
 def crop_square(image: Image.Image, side: int) -> Image.Image:
     """The centre of the picture, bicubically scaled until its shorter side is ``side`` pixels (CLIP's preprocessing)."""
+    image = shortened(image)
     shorter = min(image.size)
-    spare_x, spare_y = (max(0, length - LONGEST * shorter) // 2 for length in image.size)
-    if spare_x or spare_y:  # a strip of 1 x 60,000 pixels would take gigabytes at the new size
-        image = image.crop((spare_x, spare_y, image.width - spare_x, image.height - spare_y))
     size = (int(side * image.width / shorter), int(side * image.height / shorter))
     left, top = (size[0] - side) // 2, (size[1] - side) // 2
     return image.resize(size, Image.Resampling.BICUBIC).crop((left, top, left + side, top + side))

@@ -6,6 +6,8 @@ written. It is used as long as the data's size and time of change are those it w
 
 from __future__ import annotations
 
+import codecs
+import errno
 import hashlib
 import json
 import os
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from mentor.data.example import BadRecord
 
 _BLOCK = 1 << 24
+_MAPPED = 1 << 20
 _VERSION = 1
 
 
@@ -57,7 +60,7 @@ class RecordFile:
 def cached_array(path: Path, name: str, make: Callable[[Path], NDArray[np.int64]]) -> NDArray[np.int64]:
     """``make(path)``, a flat int64 array that follows from a file's contents, kept on disk while the file is unchanged.
 
-    Mapped into memory. ValueError if ``path`` cannot be read.
+    A large one is mapped into memory. ValueError if ``path`` cannot be read.
     """
     try:
         status = path.stat()
@@ -94,8 +97,11 @@ def _store(place: Path, values: NDArray[np.int64]) -> bool:
 
 def _load(place: Path, stamp: list[int]) -> NDArray[np.int64] | None:
     try:
-        held: NDArray[np.int64] = np.load(place, mmap_mode="r")
-    except (OSError, ValueError, EOFError):
+        # A map keeps its file open: with one for each of a thousand shards the system would run out of them.
+        held: NDArray[np.int64] = np.load(place, mmap_mode="r" if place.stat().st_size > _MAPPED else None)
+    except (OSError, ValueError, EOFError) as error:
+        if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
+            raise  # too many open files: to make it again would not help
         return None
     fits = held.dtype == np.int64 and held.ndim == 1 and held[: len(stamp)].tolist() == stamp
     return held[len(stamp) :] if fits else None
@@ -109,7 +115,7 @@ def _in_cache(path: Path, name: str) -> Path:
 
 def _find_spans(path: Path) -> NDArray[np.int64]:
     with path.open("rb") as file:
-        first = file.read(64).lstrip()[:1]
+        first = file.read(64).removeprefix(codecs.BOM_UTF8).lstrip()[:1]
     return _list_spans(path) if first == b"[" else _line_spans(path)
 
 
@@ -134,7 +140,7 @@ def _list_spans(path: Path) -> NDArray[np.int64]:
     """Start and end of every element of the list that a json file holds."""
     decoder, spans = json.JSONDecoder(), []
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode()  # as it lies there: reading it as text would shorten line ends
         place = text.index("[") + 1
         offset = len(text[:place].encode())
         while True:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from mentor.data.example import BadRecord, ReadImage
-from mentor.data.images import load_image, to_rgb
-from mentor.data.record_file import RecordFile
+from mentor.data.images import load_image, to_mask, to_rgb
+from mentor.data.record_file import RecordFile, cached_array
 
 
 class Records(Protocol):
@@ -23,6 +25,10 @@ class Records(Protocol):
 
     def open(self, index: int) -> tuple[Any, ReadImage]:
         """Record ``index`` and what reads the pictures that it names; ``BadRecord`` if it is damaged."""
+        ...
+
+    def derived(self, name: str, of: Callable[[Any], int]) -> NDArray[np.int64]:
+        """``of`` of every record, -1 for damaged ones, pictures unread; kept under ``name`` beside the data if possible."""
         ...
 
 
@@ -40,10 +46,13 @@ class FolderRecords:
     def open(self, index: int) -> tuple[Any, ReadImage]:
         return self.file[index], self.read
 
-    def read(self, name: str) -> Image.Image:
-        """A picture by its name, RGB; ``BadRecord`` if it is missing or damaged."""
+    def derived(self, name: str, of: Callable[[Any], int]) -> NDArray[np.int64]:
+        return cached_array(self.file.path, name, lambda _: values_of(self.file.__getitem__, range(len(self)), of))
+
+    def read(self, name: str, *, mask: bool = False) -> Image.Image:
+        """A picture by its name, RGB or a mask; ``BadRecord`` if it is missing or damaged."""
         try:
-            return load_image(self.root / name)
+            return load_image(self.root / name, mask=mask)
         except ValueError as error:
             raise BadRecord(str(error)) from error
 
@@ -71,13 +80,37 @@ class ArrowRecords:
         return len(self.rows)
 
     def open(self, index: int) -> tuple[Any, ReadImage]:
+        pictures: dict[str, Image.Image] = {}
+        return self._record(self.rows, index, pictures), partial(_picture, pictures)
+
+    def derived(self, name: str, of: Callable[[Any], int]) -> NDArray[np.int64]:
+        import datasets
+
+        rows = self.rows
+        for column, feature in rows.features.items():
+            if isinstance(feature, datasets.Image):
+                rows = rows.cast_column(column, datasets.Image(decode=False))
+        return values_of(lambda index: self._record(rows, index, {}), range(len(self)), of)
+
+    @staticmethod
+    def _record(rows: Any, index: int, pictures: dict[str, Image.Image]) -> dict[str, Any]:
         try:
-            row = self.rows[index]
+            row = rows[index]
         except (OSError, ValueError) as error:
             raise BadRecord(f"the row cannot be read ({error})") from error
-        pictures: dict[str, Image.Image] = {}
-        record = {column: _named(column, value, pictures) for column, value in row.items()}
-        return record, partial(_picture, pictures)
+        return {column: _named(column, value, pictures) for column, value in row.items()}
+
+
+def values_of(record: Callable[[int], Any], indexes: Iterable[int], of: Callable[[Any], int]) -> NDArray[np.int64]:
+    """``of(record(index))`` of every index, -1 where a record is damaged."""
+
+    def value(index: int) -> int:
+        try:
+            return of(record(index))
+        except BadRecord:
+            return -1
+
+    return np.fromiter((value(index) for index in indexes), np.int64)
 
 
 def _named(name: str, value: Any, pictures: dict[str, Image.Image]) -> Any:
@@ -85,15 +118,17 @@ def _named(name: str, value: Any, pictures: dict[str, Image.Image]) -> Any:
     if isinstance(value, Image.Image):
         pictures[name] = value
         return name
+    if isinstance(value, dict) and value.keys() == {"bytes", "path"}:  # not decoded
+        return name
     if isinstance(value, list):
         return [_named(f"{name}/{place}", item, pictures) for place, item in enumerate(value)]
     return value
 
 
-def _picture(pictures: dict[str, Image.Image], name: str) -> Image.Image:
+def _picture(pictures: dict[str, Image.Image], name: str, *, mask: bool = False) -> Image.Image:
     if name not in pictures:
         raise BadRecord(f"{name}: the row has no such picture, only {', '.join(pictures) or 'none'}")
     try:
-        return to_rgb(pictures[name])
+        return to_mask(pictures[name]) if mask else to_rgb(pictures[name])
     except (OSError, ValueError) as error:
         raise BadRecord(f"{name}: {error}") from error

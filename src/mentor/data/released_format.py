@@ -5,6 +5,7 @@ Pictures are squashed to a square as the released code does, plain targets cut t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -80,7 +81,7 @@ def _of_objects(
     if fields.task == "subject":
         reference = _square(read(fields.image_path[0]), size, options)
         return Example(_about(fields, [name], [reference], rng, options), picture, "subject")
-    mask = _mask(read(fields.image_path[0]), size, options)
+    mask = _mask(read(fields.image_path[0], mask=True), size, options)
     if fields.task == "segment":
         shown = Image.fromarray(np.where(mask[..., None], np.asarray(picture), 0).astype(np.uint8))
         text = templates.segment(name) if fields.masked else f"{IMAGE_PLACEHOLDER}\n {fields.text}"
@@ -101,7 +102,7 @@ def _multi(
 ) -> Example:
     count = min(len(fields.objects), options.max_images)
     chosen = sorted(int(place) for place in rng.permutation(len(fields.objects))[:count])
-    masks = [_mask(read(fields.image_path[place]), size, options) for place in chosen]
+    masks = [_mask(read(fields.image_path[place], mask=True), size, options) for place in chosen]
     whole = rng.random() < WHOLE_BOX
     crops = [_crop(picture, mask, size, whole=whole) for mask in masks]
     names = [fields.objects[place] for place in chosen]
@@ -120,15 +121,28 @@ def _about(
         return checked_prompt("\n".join(templates.segment(name) for name in names), images, names)
     if not options.recovery:
         return checked_prompt("\n".join([f"{IMAGE_PLACEHOLDER}."] * len(names) + [fields.text]), images, names)
-    within = fields.text
-    for name in names:
-        within = within.replace(name, IMAGE_PLACEHOLDER, 1)
-    places = [fields.text.find(name) for name in names]
-    mentioned = within.count(IMAGE_PLACEHOLDER) == len(names) and min(places) >= 0
-    if rng.random() < options.replace_subject and mentioned:
-        order = sorted(range(len(names)), key=places.__getitem__)
+    within, order = _mentioned(fields.text, names)
+    if rng.random() < options.replace_subject and len(order) == len(names):
         return checked_prompt(within, [images[place] for place in order], [names[place] for place in order])
     return checked_prompt(templates.subjects(names, fields.text), images, names)
+
+
+def _mentioned(text: str, names: Sequence[str]) -> tuple[str, list[int]]:
+    """``text`` with an image in the place of each name, and which names those are, in the order of the text.
+
+    "hot dog" is no mention of a dog; a name that is given twice is looked for twice.
+    """
+    order: list[int] = []
+
+    def image(found: re.Match[str]) -> str:
+        place = next((n for n, name in enumerate(names) if name == found[0] and n not in order), None)
+        if place is None:
+            return found[0]
+        order.append(place)
+        return IMAGE_PLACEHOLDER
+
+    longest_first = sorted(set(names), key=len, reverse=True)
+    return re.sub("|".join(map(re.escape, longest_first)), image, text), order
 
 
 def _crop(picture: Image.Image, mask: NDArray[np.bool_], size: int, *, whole: bool) -> Image.Image:
@@ -143,8 +157,7 @@ def _square(image: Image.Image, size: int, options: ReleasedOptions) -> Image.Im
     return squash(image, size) if options.fit == "squash" else centre_square(image, size)
 
 
-def _mask(image: Image.Image, size: int, options: ReleasedOptions) -> NDArray[np.bool_]:
-    marked = image.convert("L").point(lambda value: 255 * (value > 0))
+def _mask(marked: Image.Image, size: int, options: ReleasedOptions) -> NDArray[np.bool_]:
     if options.fit == "squash":
         marked = marked.resize((size, size), Image.Resampling.NEAREST)
     else:

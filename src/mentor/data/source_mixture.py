@@ -81,7 +81,7 @@ class SourceMixture:
             elif attempt:
                 record = place + attempt * (1 << 40)
             try:
-                example = source.example(record, seed, partial(self._peer, source, apart))
+                example = source.example(record, seed, partial(self._peers, number))
                 self._check(example)
             except BadRecord as error:
                 self.rejects.bad(source.name, record, str(error))
@@ -94,8 +94,11 @@ class SourceMixture:
         """The record at a place among those of a source that belong to this split."""
         return permuted(position + (0 if self.split == "held_out" else apart), len(source), _HELD_OUT_KEY)
 
-    def _peer(self, source: Source, apart: int, rng: np.random.Generator) -> int:
-        return self._record(int(rng.integers(self._room(source, apart))), source, apart)
+    def _peers(self, number: int, records: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of a source's records that belong to this split."""
+        size = len(self.sources[number])
+        apart = [permuted(place, size, _HELD_OUT_KEY) for place in range(self._held_out[number])]
+        return records[np.isin(records, apart) == (self.split == "held_out")]
 
     def _check(self, example: Example) -> None:
         if self.accept is not None:

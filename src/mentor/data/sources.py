@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,18 +23,15 @@ from mentor.config.sources import (
 )
 from mentor.data.caption_formats import llava_example, pair_example
 from mentor.data.corpus import Corpus
-from mentor.data.example import BadRecord, Example, Peer
+from mentor.data.example import BadRecord, Example, Peers
 from mentor.data.finetune_source import PicturesSource
 from mentor.data.mixture import Mixture
-from mentor.data.record_file import cached_array
 from mentor.data.records import ArrowRecords, FolderRecords, Records
 from mentor.data.released_format import released_example
 from mentor.data.released_record import read_record
 from mentor.data.shards import TASK_NAMES
 from mentor.data.tar_records import TarRecords
 from mentor.data.x2i_format import x2i_example
-
-_TRIES = 50
 
 
 class Source(Protocol):
@@ -45,10 +43,10 @@ class Source(Protocol):
         """Records; 0: endless, any number is one."""
         ...
 
-    def example(self, record: int, seed: int, peer: Peer | None = None) -> Example:
+    def example(self, record: int, seed: int, peers: Peers | None = None) -> Example:
         """The sample of a record, a pure function of both; ``BadRecord`` if it cannot be used.
 
-        ``peer`` draws another record that the same samples may show (None: any), so that what is held out stays so.
+        ``peers`` says which records the sample may also show (None: all), so that what is held out stays so.
         """
         ...
 
@@ -62,7 +60,7 @@ class CorpusSource:
     def __len__(self) -> int:
         return 0
 
-    def example(self, record: int, seed: int, peer: Peer | None = None) -> Example:
+    def example(self, record: int, seed: int, peers: Peers | None = None) -> Example:
         sample = self.mixture.sample(record)
         return Example(sample.prompt, sample.target, sample.task, sample.object_mask)
 
@@ -81,19 +79,20 @@ class RecordSource:
     ) -> None:
         self.name, self.records, self.options, self.size = records.name, records, options, size
         self.chosen, self.backgrounds = chosen, backgrounds
+        self._instructions: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.records) if self.chosen is None else len(self.chosen)
 
-    def example(self, record: int, seed: int, peer: Peer | None = None) -> Example:
-        number = self._number(record)
+    def example(self, record: int, seed: int, peers: Peers | None = None) -> Example:
+        number = record if self.chosen is None else int(self.chosen[record])
         fields, read = self.records.open(number)
         match self.options:
             case ReleasedOptions():
                 draw = None if self.backgrounds is None else partial(_background, self.backgrounds)
                 return released_example(fields, read, seed, size=self.size, options=self.options, background=draw)
             case X2IOptions():
-                solved = [self.records.open(other) for other in self._others(number, fields, seed, peer)]
+                solved = [self.records.open(other) for other in self._others(number, seed, peers)]
                 return x2i_example(fields, read, size=self.size, options=self.options, solved=solved)
             case LlavaOptions():
                 return llava_example(fields, read, seed, size=self.size, options=self.options)
@@ -101,28 +100,28 @@ class RecordSource:
                 return pair_example(fields, read, seed, size=self.size, options=self.options)
         raise AssertionError(self.options)
 
-    def _number(self, record: int) -> int:
-        return record if self.chosen is None else int(self.chosen[record])
-
-    def _others(self, number: int, fields: Any, seed: int, peer: Peer | None) -> list[int]:
+    def _others(self, number: int, seed: int, peers: Peers | None) -> list[int]:
         """Numbers of other records with the same instruction, to be shown solved."""
         assert isinstance(self.options, X2IOptions)
-        rng = np.random.default_rng([seed, 1])
-        found: list[int] = []
-        for _ in range(_TRIES * self.options.examples):
-            if len(found) == self.options.examples:
-                break
-            other = self._number(int(rng.integers(len(self))) if peer is None else peer(rng))
-            if other != number and other not in found and self._alike(other, fields):
-                found.append(other)
-        if len(found) < self.options.examples:
-            raise BadRecord(f"found {len(found)} other records with this instruction, wanted {self.options.examples}")
-        return found
+        if not self.options.examples:
+            return []
+        if self._instructions is None:
+            self._instructions = self.records.derived("instructions", _instruction)
+        alike = np.flatnonzero(self._instructions == self._instructions[number])
+        alike = alike if peers is None else peers(alike)
+        alike = alike[alike != number]
+        if len(alike) < self.options.examples or self._instructions[number] < 0:
+            raise BadRecord(f"found {len(alike)} other records with this instruction, wanted {self.options.examples}")
+        chosen = np.random.default_rng([seed, 1]).choice(alike, self.options.examples, replace=False)
+        return [int(other) for other in chosen]
 
-    def _alike(self, other: int, fields: Any) -> bool:
-        record = self.records.open(other)[0]
-        alike = isinstance(record, dict) and isinstance(fields, dict)
-        return alike and record.get("instruction") == fields.get("instruction")
+
+def _instruction(fields: Any) -> int:
+    """A number for a record's instruction, 0 or more: other ones differ."""
+    if not isinstance(fields, dict) or not isinstance(fields.get("instruction"), str):
+        raise BadRecord("instruction: missing")
+    digest = hashlib.blake2b(fields["instruction"].encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
 
 
 def open_source(config: SourceConfig, *, split: str, size: int, seed: int) -> Source:
@@ -155,33 +154,24 @@ def open_source(config: SourceConfig, *, split: str, size: int, seed: int) -> So
 
 
 def _of_tasks(records: Records, options: ReleasedOptions) -> NDArray[np.int64] | None:
-    """Numbers of the records of the wanted tasks, and of those without any task, which drawing will reject."""
+    """Numbers of the records of the wanted tasks, with a share of those without any task, which drawing will reject."""
     if not options.tasks:
         return None
     unknown = set(options.tasks) - set(TASK_NAMES)
     if unknown:
         raise ValueError(f"options.tasks: unknown {', '.join(sorted(unknown))}; known: {', '.join(TASK_NAMES)}")
-    make = partial(_classify, records, options.recovery)
-    if isinstance(records, FolderRecords):
-        tasks = cached_array(records.file.path, f"tasks{2 if options.recovery else 1}", lambda _: make())
-    else:
-        tasks = make()
-    wanted = [-1, *(TASK_NAMES.index(name) for name in options.tasks)]
-    chosen: NDArray[np.int64] = np.flatnonzero(np.isin(tasks, wanted))
-    if not (tasks[chosen] >= 0).any():
+    tasks = records.derived(
+        f"tasks{2 if options.recovery else 1}",
+        lambda fields: TASK_NAMES.index(read_record(fields, recovery=options.recovery).task),
+    )
+    wanted = [TASK_NAMES.index(name) for name in options.tasks]
+    if not np.isin(tasks, wanted).any():
         raise ValueError(f"{records.name} has no record of the tasks {', '.join(options.tasks)}")
-    return chosen
-
-
-def _classify(records: Records, recovery: bool) -> NDArray[np.int64]:
-    """Index into ``TASK_NAMES`` of every record; -1 where it has no task."""
-    tasks = np.full(len(records), -1, np.int64)
-    for index in range(len(records)):
-        try:
-            tasks[index] = TASK_NAMES.index(read_record(records.open(index)[0], recovery=recovery).task)
-        except BadRecord:
-            continue
-    return tasks
+    # Each belongs to one task by its number: were they in every source of the file, each would be counted several times.
+    without = np.flatnonzero(tasks < 0)
+    tasks = np.array(tasks)
+    tasks[without] = without % len(TASK_NAMES)
+    return np.flatnonzero(np.isin(tasks, wanted))
 
 
 def _background(records: Records, rng: np.random.Generator) -> Image.Image:

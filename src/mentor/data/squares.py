@@ -4,6 +4,20 @@ from __future__ import annotations
 
 from PIL import Image
 
+LONGEST = 16
+"""A picture that is more times as long as wide is a strip: scaled to a square's side it could take gigabytes."""
+
+
+def shortened(image: Image.Image) -> Image.Image:
+    """A strip's middle, of about ``LONGEST`` times its width: a square cut from its centre shows no more of it."""
+    spare_x, spare_y = (max(0, length - LONGEST * min(image.size)) // 2 for length in image.size)
+    if not (spare_x or spare_y):
+        return image
+    return image.crop((spare_x, spare_y, image.width - spare_x, image.height - spare_y))
+
+
+_STRIP = 2048
+
 
 def squash(image: Image.Image, side: int) -> Image.Image:
     """The whole picture on ``side`` x ``side`` pixels (LANCZOS), whatever its shape was: the released reference images."""
@@ -15,6 +29,7 @@ def centre_square(image: Image.Image, side: int) -> Image.Image:
 
     Large pictures are halved by averaging 2 x 2 pixels as often as possible first, then scaled bicubically.
     """
+    image = shortened(image)
     while min(image.size) >= 2 * side:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
     scale = side / min(image.size)
@@ -25,6 +40,8 @@ def centre_square(image: Image.Image, side: int) -> Image.Image:
 
 def padded_square(image: Image.Image, colour: str = "black") -> Image.Image:
     """The picture in the middle of a square as wide as its longer side."""
+    if max(image.size) > LONGEST * min(image.size):
+        image.thumbnail((_STRIP, _STRIP))
     side = max(image.size)
     square = Image.new("RGB", (side, side), colour)
     square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))

@@ -1,14 +1,15 @@
 """WebDataset shards: tar files in which the members of one sample share their name up to the first dot.
 
-A sample's record is its ``json`` member, whose pictures are named by the rest of their name (``jpg``, ``mask.png``); a sample
-without one is the pair of a picture and its ``txt``. Where members lie is found once and kept beside each shard, so that any
-sample of any shard is read without those before it.
+A sample's record is its ``json`` member, whose pictures are named by the rest of their name (``jpg``, ``mask.png``). A picture
+and its ``txt`` are the pair ``image`` and ``text``, with the fields of a ``json`` beside them if there is one (img2dataset).
+Where members lie is found once and kept beside each shard, so that any sample of any shard is read without those before it.
 """
 
 from __future__ import annotations
 
 import json
 import tarfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from PIL import Image
 from mentor.data.example import BadRecord, ReadImage
 from mentor.data.images import decode_image
 from mentor.data.record_file import cached_array
+from mentor.data.records import values_of
 
 _PICTURES = ("jpg", "jpeg", "png", "webp")
 
@@ -45,10 +47,22 @@ class TarRecords:
 
     def open(self, index: int) -> tuple[Any, ReadImage]:
         number = int(np.searchsorted(self._ends, index, side="right"))
-        place = index - (int(self._ends[number - 1]) if number else 0)
-        first, last = (int(bound) for bound in self._bounds[number][place : place + 2])
-        contents = _contents(self.paths[number], self._members[number][first:last, 1].tolist())
+        contents = self._read(number, index - (int(self._ends[number - 1]) if number else 0))
         return _record(contents), partial(_picture, contents)
+
+    def derived(self, name: str, of: Callable[[Any], int]) -> NDArray[np.int64]:
+        def of_shard(number: int) -> NDArray[np.int64]:
+            return values_of(
+                lambda place: _record(self._read(number, place, words=True)), range(len(self._bounds[number]) - 1), of
+            )
+
+        parts = [cached_array(path, name, lambda _, n=n: of_shard(n)) for n, path in enumerate(self.paths)]  # type: ignore[misc]
+        return np.concatenate(parts)
+
+    def _read(self, number: int, place: int, *, words: bool = False) -> dict[str, bytes]:
+        """The members of sample ``place`` of shard ``number``; with ``words`` the pictures are empty."""
+        first, last = (int(bound) for bound in self._bounds[number][place : place + 2])
+        return _contents(self.paths[number], self._members[number][first:last, 1].tolist(), words)
 
 
 def _find_members(path: Path) -> NDArray[np.int64]:
@@ -68,8 +82,8 @@ def _find_members(path: Path) -> NDArray[np.int64]:
     return np.array(rows, np.int64).reshape(-1, 2)
 
 
-def _contents(path: Path, offsets: list[int]) -> dict[str, bytes]:
-    """Rest of the name -> bytes, of the members whose headers lie at ``offsets``."""
+def _contents(path: Path, offsets: list[int], words: bool) -> dict[str, bytes]:
+    """Rest of the name -> bytes, of the members with headers at ``offsets``; with ``words`` of ``json`` and ``txt`` alone."""
     contents = {}
     try:
         with path.open("rb") as file:
@@ -80,28 +94,31 @@ def _contents(path: Path, offsets: list[int]) -> dict[str, bytes]:
                     held = archive.extractfile(member) if member is not None else None
                     if member is None or held is None:
                         raise BadRecord(f"{path.name}: no member at {offset}")
-                    contents[_split(member.name)[1]] = held.read()
+                    rest = _split(member.name)[1]
+                    contents[rest] = held.read() if not words or rest in ("json", "txt") else b""
     except (OSError, tarfile.TarError) as error:
         raise BadRecord(f"{path.name}: cannot be read ({error})") from error
     return contents
 
 
 def _record(contents: dict[str, bytes]) -> Any:
-    if "json" in contents:
-        try:
-            return json.loads(contents["json"])
-        except ValueError as error:
-            raise BadRecord(f"json: not valid JSON ({error})") from error
-    picture = next((name for name in _PICTURES if name in contents), None)
-    text = contents.get("txt", b"").decode("utf-8", errors="replace")
-    return {"image": picture, "text": text}
+    picture = next((name for name in contents if name.lower() in _PICTURES), None)
+    pair = {"image": picture, "text": contents.get("txt", b"").decode("utf-8", errors="replace")}
+    if "json" not in contents:
+        return pair
+    try:
+        record = json.loads(contents["json"])
+    except ValueError as error:
+        raise BadRecord(f"json: not valid JSON ({error})") from error
+    # img2dataset writes all three, and its json only describes the picture.
+    return pair | record if isinstance(record, dict) and "txt" in contents else record
 
 
-def _picture(contents: dict[str, bytes], name: str) -> Image.Image:
+def _picture(contents: dict[str, bytes], name: str, *, mask: bool = False) -> Image.Image:
     if name not in contents:
         raise BadRecord(f"{name}: the sample has no such member, only {', '.join(contents)}")
     try:
-        return decode_image(contents[name])
+        return decode_image(contents[name], mask=mask)
     except ValueError as error:
         raise BadRecord(f"{name}: {error}") from error
 
