@@ -45,8 +45,17 @@ def test_the_pipeline_loads_no_compiler_and_no_training_code() -> None:
 
 def test_public_names_resolve_and_others_do_not() -> None:
     assert {name: getattr(mentor, name).__name__ for name in mentor.__all__ if name != "__version__"} == {
-        "Mentor": "Mentor", "MentorConfig": "MentorConfig", "MentorPipeline": "MentorPipeline", "Prompt": "Prompt",
-    }  # fmt: skip
+        name: name
+        for name in (
+            "GenerationSettings",
+            "Mentor",
+            "MentorConfig",
+            "MentorPipeline",
+            "PipelineOutput",
+            "Prompt",
+            "build_prompt",
+        )
+    }
     assert set(mentor.__all__) <= set(dir(mentor))
     with pytest.raises(AttributeError, match="has no attribute 'Painter'"):
         mentor.Painter  # noqa: B018

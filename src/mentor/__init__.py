@@ -7,19 +7,33 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mentor.config.model import MentorConfig
-    from mentor.generation.pipeline import MentorPipeline
+    from mentor.config.sampling import GenerationSettings
+    from mentor.generation.pipeline import MentorPipeline, PipelineOutput
+    from mentor.generation.prompting import build_prompt
     from mentor.models.mentor import Mentor
     from mentor.prompt import Prompt
 
 __version__ = "0.1.0"
-__all__ = ["Mentor", "MentorConfig", "MentorPipeline", "Prompt", "__version__"]
+__all__ = [
+    "GenerationSettings",
+    "Mentor",
+    "MentorConfig",
+    "MentorPipeline",
+    "PipelineOutput",
+    "Prompt",
+    "__version__",
+    "build_prompt",
+]
 
 # Imported at first use (PEP 562), so that `import mentor` and `mentor --help` do not wait for torch.
 _HOMES = {
+    "GenerationSettings": "mentor.config.sampling",
     "Mentor": "mentor.models.mentor",
     "MentorConfig": "mentor.config.model",
     "MentorPipeline": "mentor.generation.pipeline",
+    "PipelineOutput": "mentor.generation.pipeline",
     "Prompt": "mentor.prompt",
+    "build_prompt": "mentor.generation.prompting",
 }
 
 

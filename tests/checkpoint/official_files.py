@@ -65,6 +65,7 @@ TINY_LLAMAGEN = replace(
     language=replace(TINY.language, activation="gelu_new"),
     decoder=replace(TINY.decoder, prefix_rope="zero"),
     context=12,
+    generation=PRESETS["llamagen-xl"].generation,
 )
 
 

@@ -189,13 +189,30 @@ def test_missing_parts_are_filled_from_the_folders(files, weights, tmp_path):
     load_bundle(tmp_path / "out")
 
 
+def test_a_random_connector_starts_the_training_of_the_full_size(files, weights, tmp_path):
+    """LlamaGen, CLIP and T5 from their public files, and no connector, which stage 0 is there to make."""
+    lacks = ("multimodal_encoder.",)
+    stock = {name: tensor for name, tensor in weights.items() if not name.startswith(lacks)}
+    save(tmp_path / "t2i.pt", stock)
+    extras = Extras(vision=files / "clip", language=files / "t5", projector=Path("random"), image_size=24)
+    for name in ("one", "two"):
+        report = convert_model(tmp_path / "t2i.pt", files / "vq.pt", tmp_path / name, XL, extras)
+    assert any("the connector is random" in note for note in report.notes)
+    one, two = stored(tmp_path / "one"), stored(tmp_path / "two")
+    assert one["encoder.connector.fc1.weight"].shape == (48, 64)
+    assert 0.015 < one["encoder.connector.fc1.weight"].std() < 0.025
+    assert not one["encoder.connector.fc2.bias"].any()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    load_bundle(tmp_path / "one")
+
+
 def test_parts_that_nothing_gives_are_asked_for(files, tmp_path):
     with pytest.raises(
         ValueError, match=r"no language encoder \(--language DIR\), no vision tower \(--vision DIR\), no conn"
     ):
         convert(files, tmp_path / "out", "t2i_XL_stage1_256.pt", language=None, hub=HubOptions(local_files_only=True))
     with pytest.raises(
-        ValueError, match=r"no vision tower .*--projector FILE\): give what is missing; .*convert llamagen"
+        ValueError, match=r"no vision tower .*--projector FILE or random\): give what is missing; .*convert llamagen"
     ):
         convert(files, tmp_path / "out", "t2i_XL_stage1_256.pt", language=files / "t5")
 

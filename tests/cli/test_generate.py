@@ -69,6 +69,15 @@ def test_sampling_that_is_not_said_is_the_models_own(run: Run, tmp_path: Path, o
     assert metadata | {"cfg_scale": 7.5, "temperature": 0.9, "top_k": 8, "top_p": 1.0} == metadata
 
 
+def test_an_image_without_a_subject_is_told_to_be_drawn_again(
+    run: Run, tiny_model: Path, reference: Path, out: Path
+) -> None:
+    words = ["generate", "a fox", "--image", reference, "--model", tiny_model, "-o", out / "fox.png"]
+    assert "note: drawn as a reconstruction" in run(*words).err
+    assert run(*words, "--subject", "fox").err == ""
+    assert run(*words, "--task", "reconstruct").err == ""
+
+
 def test_the_batch_size_changes_no_picture(run: Run, tiny_model: Path, out: Path) -> None:
     for name, size in (("a", 16), ("b", 2)):
         assert run("generate", "a fox", "-n", 3, "--batch-size", size, "--model", tiny_model, "-o", out / f"{name}.png")
@@ -161,7 +170,8 @@ def test_unusual_files_simply_work(run: Run, tiny_model: Path, out: Path, tmp_pa
     else:
         picture = Image.new("RGBA", (30, 20), (255, 0, 0, 90))
     picture.save(tmp_path / kind, **options)
-    done = run("generate", "a fox", "--image", tmp_path / kind, "--model", tiny_model, "-o", out / "a.png")
+    words = ["--image", tmp_path / kind, "--subject", "fox", "--model", tiny_model, "-o", out / "a.png"]
+    done = run("generate", "a fox", *words)
     assert (done.status, done.err) == (0, "")
     assert (out / "a.png").is_file()
 

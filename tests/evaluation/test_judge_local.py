@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +127,16 @@ def test_the_stand_in_knows_equal_pictures_and_colour_words() -> None:
     assert judge.ask((Turn("user", "", (RED, other)),), 0).text == "Score: 0"
     for text, score in (("a fox on a red background", 4), ("a blue fox on red", 2), ("green", 0), ("a credit", 2)):
         assert judge.ask((Turn("user", text, (RED,)),), 0).text == f"Score: {score}"
+
+
+def test_a_models_own_sampling_settings_do_not_fix_its_answers(parts: tuple[Any, Any]) -> None:
+    """Some judges come with top_k 1 in their generation_config: every pass would give the same answer."""
+    model, processor = parts
+    own = copy.deepcopy(model)
+    own.generation_config.do_sample, own.generation_config.top_k, own.generation_config.top_p = True, 1, 0.001
+    own.generation_config.repetition_penalty = 1.5
+    judge = LocalJudge(own, processor, "tiny", temperature=20.0, max_tokens=6)
+    assert len({judge.ask(DIALOGUE, seed).text for seed in range(6)}) > 1
+    free = LocalJudge(model, processor, "tiny", temperature=20.0, max_tokens=6)
+    assert [judge.ask(DIALOGUE, seed).text for seed in range(3)] == [free.ask(DIALOGUE, seed).text for seed in range(3)]
+    assert judge.settings["top_k"] == 0 and judge.settings["repetition_penalty"] == 1.0

@@ -142,6 +142,28 @@ def test_bfloat16_runs(tmp_path: Path) -> None:
     assert pipeline("a red fox", images=[RED], subject="fox").images[0].size == (32, 32)
 
 
+def test_a_pipeline_is_moved_and_cast_as_a_whole() -> None:
+    pipeline = MentorPipeline(tiny_bundle(), device="cpu")
+    before = pipeline("a red fox").images[0]
+    assert pipeline.to("cpu") is pipeline and same(pipeline("a red fox").images[0], before)
+    assert pipeline.to(dtype="bfloat16").dtype == torch.bfloat16
+    weights = [*pipeline.mentor.parameters(), *pipeline.image_tokenizer.parameters()]
+    assert {weight.dtype for weight in weights} == {torch.bfloat16}
+    with pytest.raises(ValueError, match="expected one of float32"):
+        pipeline.to(dtype="int3")
+    with pytest.raises(ValueError, match="device: expected cpu"):
+        pipeline.to("nowhere")
+
+
+def test_references_may_be_arrays_and_nothing_else(pipeline: MentorPipeline) -> None:
+    expected = pipeline("a hat", images=[RED]).images[0]
+    for given in (np.asarray(RED), [np.asarray(RED)], (RED,)):
+        assert same(expected, pipeline("a hat", images=given).images[0])
+    for given, what in ((np.zeros((4, 4, 3)), r"float64 \[4, 4, 3\]"), (b"png", "bytes"), ([7], "int"), ({}, "dict")):
+        with pytest.raises(ValueError, match=f"images: expected Pillow images.*got {what}"):
+            pipeline("a hat", images=given)
+
+
 def test_references_may_be_files_and_of_any_mode(pipeline: MentorPipeline, tmp_path: Path) -> None:
     RED.save(tmp_path / "red.png")
     expected = pipeline("a hat", images=[RED]).images[0]
@@ -181,7 +203,7 @@ def test_wrong_prompts_are_refused(pipeline: MentorPipeline) -> None:
         pipeline([])
     with pytest.raises(ValueError, match="marks 1 image.* but 0 were given"):
         pipeline("the fox in <image>.")
-    with pytest.raises(ValueError, match="put several prompts into Prompt objects"):
+    with pytest.raises(ValueError, match="make each with build_prompt"):
         pipeline(["a fox", "a hat"], images=[RED])
     with pytest.raises(ValueError, match="the prompt has 40 tokens .*takes at most 24"):
         pipeline("fox " * 40)

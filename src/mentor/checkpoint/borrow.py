@@ -9,13 +9,18 @@ import torch
 
 from mentor.checkpoint.conversion import Extras, Report
 from mentor.checkpoint.hub_parts import read_language, read_vision
+from mentor.checkpoint.mapped import MappedWeights
 from mentor.checkpoint.official import PROJECTOR_NAMES
-from mentor.checkpoint.pickles import read_pickle
+from mentor.checkpoint.pickles import WeightFile, read_pickle
 from mentor.checkpoint.sources import Source
 from mentor.config.model import MentorConfig
 
 VISION, CONNECTOR, LANGUAGE = "encoder.vision.", "encoder.connector.", "encoder.language."
 """How our names of these parts begin."""
+RANDOM = Path("random")
+"""In place of a connector's file."""
+_FROM, _TO = "encoder.vision.trunk.embeddings.class_embedding", "projector.fc1.weight"
+"""Tensors that tell the widths that a connector joins."""
 
 
 def borrowed_parts(checkpoint: Source, base: MentorConfig, extras: Extras, report: Report) -> dict[str, Source]:
@@ -24,13 +29,18 @@ def borrowed_parts(checkpoint: Source, base: MentorConfig, extras: Extras, repor
     A public vision tower that differs from the checkpoint's is a warning. ValueError, naming the options, for a part that
     nothing gives.
     """
+    borrowed: dict[str, Source] = {}
+
+    def connector(path: Path) -> Source:
+        file = _random_connector(checkpoint, borrowed.get(VISION, checkpoint)) if path == RANDOM else read_pickle(path)
+        return Source(file, {theirs: CONNECTOR + ours for theirs, ours in PROJECTOR_NAMES.items()})
+
     parts: dict[str, tuple[str, Path | None, Callable[[Path], Source], str]] = {
         LANGUAGE: ("language encoder", extras.language, read_language, "--language DIR")
     }
     if base.vision is not None:
         parts[VISION] = ("vision tower", extras.vision, read_vision, "--vision DIR")
-        parts[CONNECTOR] = ("connector", extras.projector, _read_connector, "--projector FILE")
-    borrowed: dict[str, Source] = {}
+        parts[CONNECTOR] = ("connector", extras.projector, connector, "--projector FILE or random")
     missing = []
     if not checkpoint.has("decoder."):
         return borrowed  # of another kind, which the comparison with the model will say
@@ -49,8 +59,20 @@ def borrowed_parts(checkpoint: Source, base: MentorConfig, extras: Extras, repor
     return borrowed
 
 
-def _read_connector(path: Path) -> Source:
-    return Source(read_pickle(path), {theirs: CONNECTOR + ours for theirs, ours in PROJECTOR_NAMES.items()})
+def _random_connector(checkpoint: Source, vision: Source) -> WeightFile:
+    """What stage 0 starts from, the same every time: no public connector has these widths."""
+    if _FROM not in vision.outline or _TO not in checkpoint.outline:
+        raise ValueError(f"--projector random: {checkpoint.file.path} has no projector, or there is no vision tower")
+    width_from, width = vision.outline[_FROM].shape[0], checkpoint.outline[_TO].shape[1]
+    generator = torch.Generator().manual_seed(0)
+    weights: dict[str, torch.Tensor] = {}
+    for number, (columns, deviation) in {0: (width_from, 0.02), 2: (width, 0.005)}.items():
+        drawn = torch.empty(width, columns).normal_(std=deviation, generator=generator)
+        weights |= {
+            f"model.mm_projector.{number}.weight": drawn,
+            f"model.mm_projector.{number}.bias": torch.zeros(width),
+        }
+    return WeightFile(RANDOM, MappedWeights(lambda: weights), notes=("the connector is random: stage 0 trains it",))
 
 
 def _compare_vision(checkpoint: Source, public: Source, report: Report) -> None:

@@ -70,14 +70,14 @@ def _parts(config: MentorConfig) -> list[tuple[str, str, int]]:
     """Name, description and parameters of every box."""
     language, decoder, codes = config.language, config.decoder, config.image_tokenizer
     what = {
-        "language_encoder": f"{_LANGUAGE[language.kind]}, {language.num_layers} layers",
+        "language_encoder": f"{_LANGUAGE.get(language.kind, language.kind)}, {language.num_layers} layers",
         "projector": f"width {language.width} to {decoder.width}",
         "decoder": f"{decoder.num_layers} layers, {decoder.num_tokens} image tokens",
         "null_condition": "learned",
     }
     if config.vision is not None and config.connector is not None:
         layers = ", ".join(str(layer) for layer in config.vision.layers)
-        what["vision_tower"] = f"{_VISION[config.vision.kind]}, frozen, layers {layers}"
+        what["vision_tower"] = f"{_VISION.get(config.vision.kind, config.vision.kind)}, frozen, layers {layers}"
         what["connector"] = config.connector.kind
     rows = [(name.replace("_", " "), what[name], count) for name, count in count_parameters(config).items()]
     tokenizer = f"{codes.backbone}, {codes.codebook_size} codes"

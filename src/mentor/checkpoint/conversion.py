@@ -26,7 +26,7 @@ class Extras:
     language: Path | None = None
     """Hub folder of T5: the text tokenizer, and the weights for a checkpoint without a language encoder."""
     projector: Path | None = None
-    """LLaVA projector file, for a checkpoint without a connector."""
+    """LLaVA projector file, or ``random``, for a checkpoint without a connector."""
     image_size: int | None = None
     """Side of the pictures in pixels."""
     config: Mapping[str, Any] = field(default_factory=dict)

@@ -32,7 +32,7 @@ def add_parser(subparsers: Any) -> None:
         "--vision", type=Path, metavar="DIR", help="hub folder of CLIP, for what the checkpoint lacks"
     )
     official.add_argument(
-        "--projector", type=Path, metavar="FILE", help="mm_projector.bin, for a checkpoint without one"
+        "--projector", type=Path, metavar="FILE", help="mm_projector.bin, or random, for a checkpoint without one"
     )
     llamagen = kinds.add_parser("llamagen", help="stock LlamaGen: t2i_XL_stage1_256.pt, t2i_XL_stage2_512.pt")
     _add_model_arguments(llamagen, "llamagen-xl")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from mentor.cli.sampling_arguments import add_sampling_arguments, chosen_samplin
 from mentor.generation.grid import grid
 from mentor.generation.png_metadata import check_writable, write_pngs
 from mentor.generation.prompting import TASKS, build_prompt
+from mentor.prompt import IMAGE_PLACEHOLDER
 
 MOST_IMAGES = 1000
 """More in one call is a slip of the finger; several calls make more."""
@@ -53,6 +55,11 @@ def run(args: argparse.Namespace) -> int:
     paths = [args.output] if single else numbered(args.output, args.num_images)
     check_writable(paths)
     prompt = build_prompt(args.text, args.image, task=args.task, subject=args.subject)
+    if args.task is None and args.text and args.image and not args.subject and IMAGE_PLACEHOLDER not in args.text:
+        print(
+            "note: drawn as a reconstruction of the image; to see what it shows in another picture, name it with --subject",
+            file=sys.stderr,
+        )
     images = [{"file": Path(each).name, "sha256": _sha256(each)} for each in args.image]  # as they are now
 
     # Only now the heavy part: every mistake above is told at once.

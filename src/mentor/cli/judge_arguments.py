@@ -59,6 +59,8 @@ def judge_settings(args: argparse.Namespace) -> JudgeSettings:
 
     if not args.judge_url and not args.sample:  # told before any picture is made
         raise ValueError("--judge-url: name the judge: an endpoint, local, or stand-in")
+    if args.judge_url == "local" and args.judge_model == JudgeSettings.model:
+        raise ValueError("--judge-model: name a vision-language model of transformers, a folder or a hub name")
     least_of = {"passes": 1, "threads": 1, "timeout": 1, "retries": 0, "temperature": 0, "price_in": 0, "price_out": 0}
     for name, least in least_of.items():
         value = getattr(args, f"judge_{name}")

@@ -24,7 +24,11 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--model", default="mini", help="mini, a bundle's folder or a hub name (default: %(default)s)")
     parser.add_argument("--device", help="cpu, cuda, ... (default: cuda where there is one)")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="number format (default: float32)")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16", "float16"),
+        help="number format (default: float32, but the encoders of released models bfloat16)",
+    )
 
 
 def chosen_sampling(args: argparse.Namespace) -> dict[str, Any]:

@@ -22,6 +22,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="single values, for example optim.lr=3e-4")
     parser.add_argument("--out", type=Path, help="folder of the run; an interrupted run there is resumed")
     parser.add_argument("--resume", action="store_true", help="fail unless there is a checkpoint to resume from")
+    parser.add_argument(
+        "--accept-changes",
+        action="store_true",
+        help="go on although the recipe differs, for example in optim.lr or a path",
+    )
     parser.add_argument("--overwrite", action="store_true", help="delete the run in --out and start anew")
     parser.add_argument(
         "--dry-run", action="store_true", help="tell what would be trained, without weights or data, and stop"
@@ -50,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
         told = "\n".join(outline(config, processes))
     else:
         # Before the slow building.
-        processes.first(lambda: open_run(args.out, config, overwrite=args.overwrite, resume=args.resume))
+        flags = {"overwrite": args.overwrite, "resume": args.resume, "changes": args.accept_changes}
+        processes.first(lambda: open_run(args.out, config, **flags))
         processes.wait()
         objective, feed = build(config, sampler=_sample_tokens)
         told = str(Trainer(config, objective, feed, device=args.device).run(args.out))
@@ -76,7 +82,8 @@ def _wanted(config: TrainConfig, device: str) -> int:
 
 def _launch(count: int, args: argparse.Namespace) -> NoReturn:
     """Becomes ``torchrun`` with the same command in ``count`` processes."""
-    flags = [f"--{name}" for name in ("resume", "overwrite") if getattr(args, name)] + ["--dry-run"] * args.dry_run
+    names = ("resume", "overwrite", "accept-changes", "dry-run")
+    flags = [f"--{name}" for name in names if getattr(args, name.replace("-", "_"))]
     out = [] if args.out is None else ["--out", str(args.out)]
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m", "mentor"]
     command = ["train", args.recipe, *args.overrides, *out, *flags, "--device", args.device]

@@ -25,8 +25,20 @@ from torch import Tensor
 from mentor.data.tasks import TASKS
 
 SPLITS = ("train", "held_out")
-TASK_NAMES = (*TASKS, "interleaved", "caption", "own_subject")
-"""The tasks of the corpus, prompts of other people's making, and stage 0's captions. New ones go to the end."""
+TASK_NAMES = (
+    "text_to_image",
+    "reconstruct",
+    "segment",
+    "recover",
+    "subject",
+    "multi",
+    "interleaved",
+    "caption",
+    "own_subject",
+)
+"""The tasks of the corpus, prompts of other people's making, stage 0's captions and one's own subject. Shards hold places in
+this list: new ones go to its end."""
+assert set(TASKS) <= set(TASK_NAMES), "every task of the corpus needs a place in TASK_NAMES"
 _MANIFEST = "shards.json"
 
 

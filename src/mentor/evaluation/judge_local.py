@@ -18,6 +18,8 @@ from mentor.evaluation.judge_client import QuestionFailed, Reply, Turn
 from mentor.evaluation.pixels import to_pixels
 
 MAX_NEW_TOKENS = 512
+WHOLE: Mapping[str, Any] = {"top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0}
+"""Nothing is left out: models come with settings of their own, some of which always give the same answer."""
 
 
 class LocalJudge:
@@ -35,6 +37,7 @@ class LocalJudge:
         self.settings: Mapping[str, Any] = {
             "temperature": temperature,
             "max_tokens": max_tokens,
+            **WHOLE,
             "local": type(model).__name__,
             "dtype": str(model.dtype),
         }
@@ -62,7 +65,9 @@ class LocalJudge:
         asked = {"images": images} if images else {}
         inputs = self._processor(text=text, **asked, return_tensors="pt").to(self._model.device, self._model.dtype)
         temperature = self.settings["temperature"]
-        sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
+        sampling = dict(WHOLE) | (
+            {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
+        )
         devices = [self._model.device] if self._model.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
             torch.manual_seed(seed)

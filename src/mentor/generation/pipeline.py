@@ -118,7 +118,9 @@ class MentorPipeline(PretrainedModel):
         if isinstance(prompt, str):
             return [build_prompt(prompt, images, task=task, subject=subject)]
         if images is not None or task is not None or subject is not None:
-            raise ValueError("images, task and subject go with one text; put several prompts into Prompt objects")
+            raise ValueError(
+                "images, task and subject go with one text; of several prompts make each with build_prompt(text, images)"
+            )
         prompts = [prompt] if isinstance(prompt, Prompt) else list(prompt)
         if not prompts:
             raise ValueError("expected at least one prompt, got an empty list")

@@ -25,14 +25,26 @@ class PretrainedModel:
     def __init__(
         self, bundle: Bundle, *, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None
     ) -> None:
-        self.device, target = resolve_device(device), resolve_dtype(dtype)
+        self.device = resolve_device(device)
         self.bundle, self.config = bundle, bundle.config
-        self.mentor = bundle.mentor.to(self.device).eval()
+        self.mentor, self.image_tokenizer = bundle.mentor.eval(), bundle.image_tokenizer.eval()
+        self.to(dtype=dtype)
+        self.processor = Processor(bundle.config, bundle.text_tokenizer, bundle.query_tokenizer)
+
+    def to(self, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None) -> Self:
+        """Moves the model to another device, casts it to another number format, or both (None: as it is); returns itself.
+
+        ValueError for a device or number format that is not there.
+        """
+        target = resolve_dtype(dtype)
+        if device is not None:
+            self.device = resolve_device(device)
+        self.mentor.to(self.device)
+        self.image_tokenizer.to(self.device, target)
         if target is not None:
             self.mentor.cast(target)
-        self.image_tokenizer = bundle.image_tokenizer.to(self.device, target).eval()
         self.dtype = self.mentor.decoder.output.weight.dtype
-        self.processor = Processor(bundle.config, bundle.text_tokenizer, bundle.query_tokenizer)
+        return self
 
     @classmethod
     def from_pretrained(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from mentor.data import templates
 from mentor.data.images import load_image, to_rgb
 from mentor.prompt import IMAGE_PLACEHOLDER, Prompt
 
-Picture: TypeAlias = Image.Image | str | os.PathLike[str]
+Picture: TypeAlias = Image.Image | NDArray[np.uint8] | str | os.PathLike[str]
 
 TASKS = ("text_to_image", "reconstruct", "segment", "subject")
 
@@ -28,7 +30,7 @@ def build_prompt(
 
     Args:
         text: what the new picture shows; for the task ``segment`` the object may stand here instead of in ``subject``.
-        images: reference images, as Pillow images or files.
+        images: reference images, as Pillow images, files, or arrays uint8 [height, width, 3].
         task: one of ``TASKS``; None: ``subject`` when one is named, ``reconstruct`` for a nameless image, else
             ``text_to_image``.
         subject: what the image shows that matters ("fox"); with several images one for each.
@@ -36,8 +38,9 @@ def build_prompt(
     Raises:
         ValueError: an unreadable image, an unknown task, or parts that do not fit together.
     """
-    given = [images] if isinstance(images, str | os.PathLike | Image.Image) else list(images or ())
-    pictures = [to_rgb(each) if isinstance(each, Image.Image) else load_image(each) for each in given]
+    several = isinstance(images, Sequence) and not isinstance(images, str | bytes)
+    given: Sequence[Any] = images if several else [] if images is None else [images]  # type: ignore[assignment]
+    pictures = [_picture(each) for each in given]
     names = [subject] if isinstance(subject, str) else list(subject or ())
     if IMAGE_PLACEHOLDER in text:
         if names:
@@ -55,6 +58,17 @@ def build_prompt(
         "subject": lambda: templates.subjects(names, text),
     }
     return Prompt(words[task](), pictures)
+
+
+def _picture(given: Any) -> Image.Image:
+    if isinstance(given, Image.Image):
+        return to_rgb(given)
+    if isinstance(given, str | os.PathLike):
+        return load_image(given)
+    if isinstance(given, np.ndarray) and given.dtype == np.uint8 and given.ndim == 3 and given.shape[2] in (3, 4):
+        return to_rgb(Image.fromarray(given))
+    what = f"{given.dtype} {list(given.shape)}" if isinstance(given, np.ndarray) else type(given).__name__
+    raise ValueError(f"images: expected Pillow images, files, or arrays uint8 [height, width, 3], got {what}")
 
 
 def _check(task: str, text: str, names: Sequence[str], images: int) -> None:

@@ -6,6 +6,7 @@ times slower than float32.
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from typing import Literal
 
@@ -19,6 +20,8 @@ def computes_bf16(device_type: str) -> bool:
     """Whether devices of this type multiply bfloat16 matrices no slower than float32 ones."""
     if device_type != "cpu":
         return True
+    if sys.platform == "darwin":
+        return False  # Apple's processors have the instructions, PyTorch's builds for them use none (pytorch/torchchat #1444)
     if not hasattr(torch.cpu, "get_capabilities"):  # before torch 2.10
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     known = torch.cpu.get_capabilities()

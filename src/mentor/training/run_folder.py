@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,41 @@ PARTIAL = ".partial-"
 """What the name of a folder or file begins with until it is complete."""
 STATE = "state.json"
 """The part of a checkpoint that is written last."""
-_FREE = ("logging", "checkpointing", "engine")
-"""Sections of a recipe that do not change the result."""
+_FREE = (
+    "logging",
+    "checkpointing",
+    "engine",
+    "compile",
+    "data.workers",
+    "data.rejects",
+    "data.reject_limit",
+    "optim.skip_nonfinite",
+)
+"""What may differ when a run goes on: it does not change the result."""
+_FIXED = (
+    "objective",
+    "model",
+    "init",
+    "trainable",
+    "lora",
+    "ema",
+    "seed",
+    "data.batch_size",
+    "data.precomputed",
+    "optim.kind",
+    "optim.accumulate",
+)
+"""What may not even when it is asked for: weights, their memory and the order of the samples follow from it."""
 
 
-def open_run(run: Path, config: TrainConfig, *, overwrite: bool = False, resume: bool = False) -> Path | None:
+def open_run(
+    run: Path, config: TrainConfig, *, overwrite: bool = False, resume: bool = False, changes: bool | None = None
+) -> Path | None:
     """Prepares a run folder and returns the checkpoint to resume from, or None for a fresh start.
 
-    Raises ValueError if the folder holds checkpoints of another recipe (naming the keys that differ; logging,
-    checkpointing and the engine may differ), or if ``resume`` is asked for and there is nothing to resume.
+    Raises ValueError if the folder holds checkpoints of another recipe, naming the keys that differ; those of ``_FREE`` may,
+    and with ``changes`` all but those of ``_FIXED`` (None: the caller has no such flag). So it does if ``resume`` is asked
+    for and there is nothing to resume.
     """
     recipe = run / "recipe.json"
     if overwrite and recipe.exists():
@@ -40,9 +66,13 @@ def open_run(run: Path, config: TrainConfig, *, overwrite: bool = False, resume:
     found = complete(run)
     if found and recipe.exists():
         changed = differences(_identity(_read_recipe(recipe)), _identity(config))
-        if changed:
-            keys = "; ".join(changed[:8])
-            raise ValueError(f"{run} holds a run of another recipe ({keys}); choose another --out or pass --overwrite")
+        fixed = [line for line in changed if _under(line.partition(":")[0], _FIXED)]
+        if changed and (fixed or not changes):
+            keys = "; ".join((fixed or changed)[:8])
+            go_on = "" if fixed or changes is None else ", pass --accept-changes to go on with these"
+            raise ValueError(
+                f"{run} holds a run of another recipe ({keys}); choose another --out{go_on}, or --overwrite to delete that run"
+            )
     if resume and not found:
         raise ValueError(f"--resume: {run} holds no checkpoint")
     if run.exists() and not recipe.exists() and any(not path.name.startswith(PARTIAL) for path in run.iterdir()):
@@ -112,7 +142,15 @@ def _read_recipe(path: Path) -> TrainConfig:
 
 
 def _identity(config: TrainConfig) -> dict[str, Any]:
-    return {key: value for key, value in to_dict(config).items() if key not in _FREE}
+    values: dict[str, Any] = to_dict(config)
+    for name in _FREE:
+        section, _, key = name.partition(".")
+        (values[section] if key else values).pop(key or section)
+    return values
+
+
+def _under(key: str, names: Sequence[str]) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in names)
 
 
 def _sync(path: Path) -> None:

@@ -73,8 +73,8 @@ class Stepper:
             before = f" after {allowed} steps left out" if allowed else ""
             raise ValueError(
                 f"step {step + 1}: the loss is {loss} and the gradient norm {norm}{before}; the last checkpoint is "
-                "kept. Lower optim.lr, lengthen schedule.warmup, use precision=fp32, or allow some steps to be left out "
-                "(optim.skip_nonfinite)"
+                "kept. Start the same command again with optim.skip_nonfinite=3, which leaves some steps out, or with a "
+                "lower optim.lr or precision=fp32 and --accept-changes"
             )
         return False
 

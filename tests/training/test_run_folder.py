@@ -1,0 +1,69 @@
+"""A run's folder: whose it is, what may differ when a run goes on, and what may not."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mentor.config.load import from_dict, merge, nested, to_dict
+from mentor.config.run import TrainConfig
+from mentor.training.run_folder import STATE, open_run
+from tests.training.tiny import tiny_config
+
+
+def changed(**values: Any) -> TrainConfig:
+    """The tiny recipe with other values; the dots of keys are written as __."""
+    plain = to_dict(tiny_config())
+    for key, value in values.items():
+        plain = merge(plain, nested(key.replace("__", "."), value))
+    return from_dict(TrainConfig, plain)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run that has made a checkpoint."""
+    open_run(tmp_path / "run", tiny_config())
+    (tmp_path / "run" / "checkpoints" / "step-00000003").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoints" / "step-00000003" / STATE).write_text("{}")
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("data__workers", 3),
+        ("data__reject_limit", 0.5),
+        ("data__rejects", "elsewhere.jsonl"),
+        ("optim__skip_nonfinite", 3),
+        ("compile", True),
+        ("logging__every", 7),
+        ("engine__strategy", "fsdp"),
+    ],
+)
+def test_what_changes_no_result_may_differ(run: Path, key: str, value: object) -> None:
+    """Above all what the messages of a broken run advise to change."""
+    found = open_run(run, changed(**{key: value}))
+    assert found is not None and found.name == "step-00000003"
+
+
+@pytest.mark.parametrize(("key", "value"), [("optim__lr", 0.5), ("precision", "bf16"), ("data__folder", "moved")])
+def test_other_changes_must_be_accepted(run: Path, key: str, value: object) -> None:
+    other = changed(**{key: value})
+    with pytest.raises(ValueError, match=r"another --out, pass --accept-changes to go on with these, or --overwrite"):
+        open_run(run, other, changes=False)
+    with pytest.raises(ValueError, match=r"another --out, or --overwrite to delete that run"):
+        open_run(run, other)
+    assert open_run(run, other, changes=True) is not None
+    assert open_run(run, other) is not None, "the folder's recipe is the new one"
+
+
+@pytest.mark.parametrize(("key", "value"), [("seed", 5), ("data__batch_size", 3), ("optim__kind", "muon")])
+def test_what_all_else_follows_from_may_not_change(run: Path, key: str, value: object) -> None:
+    with pytest.raises(
+        ValueError, match=rf"another recipe \({key.replace('__', '.')}: .*another --out, or --overwrite"
+    ):
+        open_run(run, changed(**{key: value, "optim__lr": 0.5}), changes=True)
+    assert open_run(run, dataclasses.replace(tiny_config())) is not None
