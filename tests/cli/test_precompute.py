@@ -47,6 +47,17 @@ def test_shards_of_released_records(tmp_path: Path, tiny_model: Path, capsys: py
     assert (tmp_path / "shards" / "rejects.jsonl").read_text().count("absent.png") >= 1
 
 
+def test_a_launcher_is_refused(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All processes would make the same shards, and write over each other's."""
+    recipe = _recipe(tmp_path, tiny_model, list(GOOD.values()) * 4)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["precompute", str(recipe)]) == 2
+    assert "start it without torchrun" in capsys.readouterr().err
+    assert not (tmp_path / "shards").exists()
+
+
 def test_too_many_broken_records_are_one_line(
     tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

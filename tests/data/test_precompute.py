@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +60,7 @@ def test_samples_equal_those_computed_on_the_spot(tmp_path: Path, tiny_corpus: C
             assert torch.allclose(row.features.float(), expected, atol=1e-2, rtol=1e-3)
             pixels = torch.from_numpy(np.array(sample.target)).permute(2, 0, 1)[None] / 127.5 - 1
             assert (row.codes == bundle.image_tokenizer.encode(pixels)[0]).float().mean() > 0.9
-            assert torch.equal(row.object_mask, token_mask(sample.object_mask, 16))
+            assert np.array_equal(row.object_mask, token_mask(sample.object_mask, 16))
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
@@ -85,6 +86,20 @@ def test_an_interrupted_run_and_worker_processes_give_the_same_bytes(tmp_path: P
     _run(tmp_path / "parts", tiny_corpus, counting, workers=1)
     assert sum(made) == 1 + 3  # the ninth training sample and the held-out ones: nothing twice
     assert _contents(tmp_path / "parts") == _contents(tmp_path / "whole")
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files as Linux tells them")
+def test_what_comes_from_workers_keeps_no_file_open(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    """A shard holds thousands of samples until it is written; many systems allow 1,024 open files."""
+    most, before = [0], len(list(Path("/proc/self/fd").iterdir()))
+    plain, many = _encoders(), {"counts": {"train": 80, "held_out": 3}, "shard_size": 80}
+
+    def codes(pixels: torch.Tensor) -> torch.Tensor:
+        most[0] = max(most[0], len(list(Path("/proc/self/fd").iterdir())))
+        return plain.codes(pixels)
+
+    _run(tmp_path / "shards", tiny_corpus, dataclasses.replace(plain, codes=codes), workers=1, **many)
+    assert most[0] - before < 30
 
 
 def _counting() -> tuple[list[int], Encoders]:

@@ -164,3 +164,25 @@ def test_bad_updates_are_refused() -> None:
         average.update(q, unit(4, 8, 0), torch.zeros(4, dtype=torch.int64), decay=1.0)
     with pytest.raises(ValueError, match="one code a latent"):
         average.update(q, unit(4, 8, 0), torch.zeros(3, dtype=torch.int64), decay=0.9)
+
+
+def test_a_trained_codebook_is_kept_where_training_goes_on() -> None:
+    """Without it the first batch would draw every code anew, as it must for a random codebook."""
+    q, latents = quantizer(), unit(256, 8, 1)
+    before = F.normalize(q.embedding.weight.detach().clone(), dim=-1)
+    codes = q.nearest(latents)
+    average = CodebookAverage(q)
+    average.keep(q, 8.0)
+    assert average.update(q, latents, codes, decay=0.99, restart_below=1.2) == 0
+    assert (F.normalize(q.embedding.weight, dim=-1) * before).sum(-1).min() > 0.99
+    fresh = quantizer()
+    assert CodebookAverage(fresh).update(fresh, latents, codes, decay=0.99, restart_below=1.2) == 32
+
+
+def test_a_restarted_code_has_time_to_find_its_cluster() -> None:
+    """Its count starts well above the threshold also where codes are used often."""
+    q, latents = quantizer(), unit(256, 8, 1)
+    average = CodebookAverage(q)
+    unused = torch.zeros(256, dtype=torch.int64)
+    average.update(q, latents, unused, decay=0.9, restart_below=2.0)
+    assert average.update(q, latents, unused, decay=0.9, restart_below=2.0) == 0

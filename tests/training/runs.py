@@ -15,6 +15,7 @@ import torch._dynamo
 
 from mentor.config.sections import MentorObjectiveConfig
 from mentor.data.shards import PrecomputedDataset
+from mentor.training import trainer
 from mentor.training.feed import MentorFeed
 from mentor.training.objective import MentorObjective
 from mentor.training.protocol import WHOLE, Batch, Feed, Share
@@ -48,6 +49,14 @@ def train_unlike(folder: str) -> None:
     with torch.no_grad():
         objective.module.output.bias += int(os.environ["RANK"])
     Trainer(tiny_config(), objective, TinyFeed(8), device="cpu").run(Path(folder))
+
+
+def train_apart(folder: str) -> None:
+    """The tiny regression where each process has a disk of its own."""
+    rank = int(os.environ["RANK"])
+    real = trainer.open_run
+    trainer.open_run = lambda run, *args, **kwargs: real(Path(f"{folder}-0"), *args, **kwargs)
+    Trainer(tiny_config(), TinyObjective(), TinyFeed(8), device="cpu").run(Path(f"{folder}-{rank}"))
 
 
 def train_mentor(

@@ -7,7 +7,7 @@ import torch
 import torch._dynamo
 from torch import nn
 
-from mentor.training.blocks import checkpoint_activations, compile_blocks, trained_blocks
+from mentor.training.blocks import checkpoint_activations, compile_blocks, recomputed_blocks, trained_blocks
 from mentor.training.feed import collate
 from mentor.training.weights import freeze
 from tests.generation.tiny_bundle import tiny_bundle
@@ -34,6 +34,17 @@ def test_the_blocks_of_mentor_are_those_of_the_decoder_and_the_language_encoder(
     assert [name for name in found if name.startswith("decoder")] == ["decoder.layers.0", "decoder.layers.1"]
     assert [name for name in found if "language" in name and name.endswith("layer.0")]
     assert len(found) == 3
+
+
+def test_frozen_layers_that_gradients_pass_are_computed_again_too() -> None:
+    """Stage 0 trains the connector alone: its gradients pass the language encoder, which holds all that is kept."""
+    mentor = tiny_bundle().mentor
+    freeze(mentor, ["encoder.connector"])
+    assert trained_blocks(mentor) == []
+    names = {id(module): name for name, module in mentor.named_modules()}
+    found = [names[id(block)] for block in recomputed_blocks(mentor)]
+    assert {name.split(".")[0] for name in found} == {"encoder", "decoder"} and len(found) == 3
+    assert not [name for name in found if ".vision." in name]
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -19,6 +20,8 @@ def able(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setattr(
         torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": request.param}, raising=False
     )
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    monkeypatch.setattr(sys, "platform", "linux")
     computes_bf16.cache_clear()
     yield request.param
     computes_bf16.cache_clear()
@@ -30,6 +33,15 @@ def test_what_is_used(able: bool) -> None:
         assert usable(wanted, cpu) == (wanted if able else "fp32")
         assert usable(wanted, cpu, emulate=True) == usable(wanted, gpu) == wanted
     assert usable("fp32", cpu) == "fp32"
+
+
+@pytest.mark.usefixtures("able")
+def test_older_gpus_and_macs_compute_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before Ampere no kernel for packed samples takes bfloat16; PyTorch's builds for macOS emulate it on the CPU."""
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert usable("bf16_pure", torch.device("cuda")) == usable("bf16", torch.device("cpu")) == "fp32"
+    assert usable("bf16", torch.device("mps")) == "bf16"
 
 
 def test_the_trainer_computes_in_it_and_tells(able: bool) -> None:

@@ -164,3 +164,9 @@ def test_processes_that_start_from_other_weights_are_told(tmp_path: Path) -> Non
     with pytest.raises(RuntimeError, match="the processes do not start from the same weights"):
         together(2, runs.train_unlike, str(tmp_path / "run"), logs=tmp_path)
     assert not (tmp_path / "run").exists()
+
+
+def test_processes_that_do_not_share_the_folder_are_told(tmp_path: Path) -> None:
+    """Each would keep its part of every checkpoint on a disk of its own, and none would be whole."""
+    with pytest.raises(RuntimeError, match=r"processes \[1\] do not see .*run-0|processes \[1\] do not see .*run-1"):
+        together(2, runs.train_apart, str(tmp_path / "run"), logs=tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import torch
 from mentor.checkpoint.store import save_bundle
 from mentor.config.load import to_dict
 from mentor.config.run import TrainConfig
-from mentor.training.start import check_origin, fingerprint, origin_of, starting_bundle
+from mentor.training.start import check_origin, fingerprint, not_heeded, origin_of, starting_bundle
 from tests.generation.tiny_bundle import CONFIG, tiny_bundle
 from tests.training.tiny import tiny_config
 
@@ -40,6 +42,26 @@ def test_origins_are_compared(saved: Path) -> None:
     for key in ("vision", "image_tokenizer", "text_tokenizer", "image_size", "context"):
         with pytest.raises(ValueError, match=f"shards in here do not fit this model .{key}"):
             check_origin(config, origin | {key: "other"}, bundle)
+
+
+def test_shards_remember_how_references_were_fitted_and_which_corpus_they_show(tmp_path: Path) -> None:
+    def corpus(name: str) -> str:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").write_text(json.dumps({"format": 1, "shards": [], "name": name}))
+        return str(tmp_path / name)
+
+    one, two = ({"shards": "here", "weights": {"subject": 1.0}, "corpus": corpus(name)} for name in ("one", "two"))
+    bundle, config = tiny_bundle(), _config(data=one)
+    origin = origin_of(config, bundle)
+    assert not_heeded(config, origin) == []
+    assert origin_of(_config(data=two), bundle)["corpus"] != origin["corpus"]
+    check_origin(_config(data=two), origin, bundle)
+    assert not_heeded(_config(data=two), origin) == ["data.corpus: not heeded, the shards were made from another one"]
+    assert not_heeded(_config(data=one | {"corpus": str(tmp_path / "gone")}), origin) == []
+    vision = dataclasses.replace(bundle.config.vision, fit="crop")
+    bundle.config = dataclasses.replace(bundle.config, vision=vision)
+    with pytest.raises(ValueError, match="do not fit this model .vision"):
+        check_origin(config, origin, bundle)
 
 
 def test_fingerprints_follow_the_weights_as_stored() -> None:

@@ -95,7 +95,7 @@ def test_codes_restart_below_a_share_of_the_mean_use(count: int, uses: float) ->
     average.counts[below], average.counts[above] = 0.14 * uses, 0.16 * uses / 0.98  # decay: 2 % a batch
     average.sums[:] = average.counts[:, None] * made.module.tokenizer.quantize.codebook.detach()
     made.loss(batch, 1)
-    assert float(average.counts[below]) == pytest.approx(max(1.0, 0.15 * uses))
+    assert float(average.counts[below]) == pytest.approx(max(1.0, 2 * 0.15 * uses))
     assert float(average.counts[above]) == pytest.approx(0.16 * uses, rel=1e-3)
 
 

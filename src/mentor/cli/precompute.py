@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ def run(args: argparse.Namespace) -> int:
     """Writes the shards that are not there yet; raises ValueError for mistakes in the recipe or the data."""
     from mentor.config.recipes import load_recipe
 
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("one process makes the shards, on one device: start it without torchrun or accelerate launch")
     config = load_recipe(args.recipe, args.overrides)
     if config.objective != "mentor":
         raise ValueError(

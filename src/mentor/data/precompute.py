@@ -109,7 +109,7 @@ def _draw(mixture: Samples, processor: Processor, batches: list[list[int]], work
 def encode(batch: Sequence[Prepared], encoders: Encoders) -> list[Row]:
     """The frozen networks' part of each sample."""
     codes = encoders.codes(torch.stack([to_pixels(drawn.target) for drawn in batch]))
-    references = [pixels for drawn in batch for pixels in drawn.references]
+    references = [torch.from_numpy(pixels) for drawn in batch for pixels in drawn.references]
     features = encoders.features(encoders.processor.stack(references))
     parts = features.half().split([len(drawn.references) for drawn in batch])
     return [
@@ -117,7 +117,7 @@ def encode(batch: Sequence[Prepared], encoders: Encoders) -> list[Row]:
             ids=torch.tensor(drawn.ids),
             features=part,
             codes=row,
-            object_mask=drawn.object_mask,
+            object_mask=torch.from_numpy(drawn.object_mask),
             task=drawn.task,
             queries=tuple(torch.tensor(ids) for ids in drawn.queries),
         )

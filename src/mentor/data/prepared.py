@@ -28,16 +28,20 @@ class Samples(Protocol):
 
 @dataclass(frozen=True)
 class Prepared:
-    """A sample before the models have seen it."""
+    """A sample before the models have seen it.
+
+    Arrays, not tensors: a tensor from a worker process keeps a file open for as long as anyone holds it, and shards hold
+    thousands.
+    """
 
     ids: list[int]
     queries: list[list[int]]
     target: NDArray[np.uint8]
     """[R, R, 3]."""
-    references: list[Tensor]
+    references: list[NDArray[np.float32]]
     """float32 [3, R', R'] each, as the vision tower takes them."""
-    object_mask: Tensor
-    """bool [L]."""
+    object_mask: NDArray[np.bool_]
+    """[L]"""
     task: str
     answer: str = ""
 
@@ -49,8 +53,8 @@ def prepare(sample: Example | Sample, processor: Processor) -> Prepared:
         ids=processor.encode_text(sample.prompt.text),
         queries=processor.encode_queries(sample.prompt),
         target=np.asarray(sample.target),
-        references=[processor.pixels(image) for image in sample.prompt.images],
-        object_mask=torch.ones(grid * grid, dtype=torch.bool) if mask is None else token_mask(mask, grid * grid),
+        references=[processor.pixels(image).numpy() for image in sample.prompt.images],
+        object_mask=np.ones(grid * grid, bool) if mask is None else token_mask(mask, grid * grid),
         task=sample.task,
         answer=sample.answer if isinstance(sample, Example) else "",
     )
@@ -72,9 +76,10 @@ def to_pixels(picture: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(picture.copy()).permute(2, 0, 1).float() / 127.5 - 1
 
 
-def token_mask(mask: NDArray[np.bool_], tokens: int) -> Tensor:
+def token_mask(mask: NDArray[np.bool_], tokens: int) -> NDArray[np.bool_]:
     """Pixels that show the object, bool [R, R] -> tokens that do, bool [L], row-major."""
     grid = round(tokens**0.5)
     side = mask.shape[0] // grid
     cover = mask.reshape(grid, side, grid, side).mean(axis=(1, 3))
-    return torch.from_numpy(cover >= OBJECT_COVER).flatten()
+    shown: NDArray[np.bool_] = (cover >= OBJECT_COVER).reshape(-1)
+    return shown

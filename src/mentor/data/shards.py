@@ -10,6 +10,7 @@ Shape letters: L image tokens, P visual tokens an image, Dv their width, M image
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,7 @@ def write_shard(path: Path, rows: Sequence[Row]) -> None:
     if queries:
         tensors["queries"] = torch.cat(queries).to(torch.int32)
         tensors["queries_ends"] = torch.tensor([len(ids) for ids in queries]).cumsum(0)
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     save_file(tensors, partial)
     partial.replace(path)
 
@@ -86,7 +87,7 @@ def shard_name(split: str, number: int) -> str:
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Records what the shards of a folder were made from, complete or not at all."""
-    partial = folder / (_MANIFEST + ".partial")
+    partial = folder / f"{_MANIFEST}.{os.getpid()}.partial"
     partial.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     partial.replace(folder / _MANIFEST)
 

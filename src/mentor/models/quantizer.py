@@ -82,6 +82,12 @@ class CodebookAverage(nn.Module):
         self.register_buffer("sums", torch.zeros(size, width))
 
     @torch.no_grad()
+    def keep(self, quantizer: VectorQuantizer, uses: float) -> None:
+        """Starts from a codebook that was trained before, as if each of its codes had been used ``uses`` times a batch."""
+        self.counts.fill_(uses)
+        self.sums.copy_(quantizer.embedding.weight * uses)
+
+    @torch.no_grad()
     def update(
         self,
         quantizer: VectorQuantizer,
@@ -113,8 +119,9 @@ class CodebookAverage(nn.Module):
         restarted = int(dead.sum())
         if restarted:
             picks = torch.randint(latents.shape[0], (restarted,), generator=generator).to(latents.device)
-            # A restarted code starts as if it had been used once a batch, so that it gets time to find its cluster.
-            self.counts[dead] = max(1.0, restart_below)
+            # A restarted code starts as if it had been used once a batch, or well above the threshold, so that it gets time
+            # to find its cluster.
+            self.counts[dead] = max(1.0, 2 * restart_below)
             self.sums[dead] = latents[picks] * self.counts[dead, None]
         weight = quantizer.embedding.weight
         alive = self.counts > 1e-4

@@ -35,7 +35,7 @@ class Segments:
 
 def attend_packed(queries: Tensor, keys: Tensor, values: Tensor, segments: Segments) -> Tensor:
     """Causal attention within each segment: three of [N, H, K] -> [N, H, K]."""
-    if queries.device.type != "cpu":
+    if queries.device.type == "cuda":  # the only kernels for ragged batches
         return attend_jagged(queries, keys, values, segments)
     parts = zip(*(x.transpose(0, 1).split(segments.lengths, dim=1) for x in (queries, keys, values)), strict=True)
     return torch.cat([_attend(*part).transpose(0, 1) for part in parts])

@@ -24,6 +24,19 @@ def trained_blocks(module: nn.Module) -> list[nn.Module]:
     return found
 
 
+def recomputed_blocks(module: nn.Module) -> list[nn.Module]:
+    """The outermost members of all module lists through which gradients may pass, frozen ones too: not the vision tower."""
+    passed_by = {
+        id(part) for name, tower in module.named_modules() if name.endswith("vision") for part in tower.modules()
+    }
+    found: list[nn.Module] = []
+    for part in module.modules():
+        if isinstance(part, nn.ModuleList) and id(part) not in passed_by:
+            inside = {id(inner) for block in found for inner in block.modules()}
+            found += [block for block in part if id(block) not in inside]
+    return found
+
+
 def compile_blocks(blocks: Sequence[nn.Module]) -> None:
     """Makes blocks compile themselves at their first training step (``torch.compile``), once for all that are alike.
 

@@ -60,6 +60,9 @@ def _image_tokenizer(config: TrainConfig) -> tuple[Objective, Feed]:
     objective = TokenizerObjective(
         tokenizer, options, steps=config.schedule.steps, evaluator=evaluate, pictures=pictures[:_GRID_PICTURES]
     )
+    if config.init.image_tokenizer is not None:
+        tokens = config.data.batch_size * (options.size // tokenizer.config.downsample) ** 2
+        objective.module.average.keep(tokenizer.quantize, tokens / tokenizer.config.codebook_size)
     return objective, feed
 
 
@@ -110,18 +113,20 @@ def _caption(config: TrainConfig) -> tuple[Objective, Feed]:
     bundle, data = starting_bundle(config), config.data
     processor = Processor(bundle.config, bundle.text_tokenizer, bundle.query_tokenizer)
     samples = recipe_samples(data, config.seed, processor, _rejects(config))
+    measured = min(config.mentor.evaluation_samples, data.held_out)
     feeds = {
         split: LiveFeed(
             samples[split],
             processor,
-            batch_size=data.batch_size,
+            # As many as are measured, where that is less than a batch.
+            batch_size=data.batch_size if split == "train" else min(data.batch_size, max(1, measured)),
             length_multiple=data.length_multiple,
             seed=config.seed,
         )
         for split in SPLITS
     }
-    count = min(config.mentor.evaluation_samples, data.held_out) // data.batch_size
-    held_out = [feeds["held_out"].batch(index) for index in range(count)]
+    batches = -(-measured // feeds["held_out"].batch_size)
+    held_out = [feeds["held_out"].batch(index) for index in range(batches)]
     return CaptionObjective(bundle, load_answerer(config.init.answerer), held_out, card=_card(config)), feeds["train"]
 
 

@@ -39,6 +39,7 @@ class CaptionObjective(Objective):
             raise ValueError(f"init.answerer: its states are {width} wide, the model's encoder's {wanted}")
         # Frozen and no part of the module: it is neither trained nor saved, and its dropout is off.
         self.answerer = answerer.requires_grad_(False).eval()
+        self.frozen = (self.answerer,)
         self.start, self.pad = int(settings.decoder_start_token_id), int(settings.pad_token_id)
 
     def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, float | Tensor]]:
@@ -53,6 +54,7 @@ class CaptionObjective(Objective):
             encoder_outputs=BaseModelOutput(last_hidden_state=states.to(next(answerer.parameters()).dtype)),
             attention_mask=batch["attention_mask"],
             decoder_input_ids=_shifted(answers, self.start, self.pad),
+            use_cache=False,
         )
         return F.cross_entropy(output.logits.flatten(0, 1).float(), answers.flatten(), ignore_index=IGNORED), {}
 

@@ -72,6 +72,15 @@ class Processes:
                 f"the processes do not start from the same weights (sums {found}); do all see the same files?"
             )
 
+    def check_all(self, good: bool, what: str) -> None:
+        """Raises ValueError in every process unless ``good`` holds in all of them; ``what`` some do not do."""
+        if self.count == 1:
+            return
+        found: list[bool] = [False] * self.count
+        torch.distributed.all_gather_object(found, good)
+        if not all(found):
+            raise ValueError(f"processes {[rank for rank, fine in enumerate(found) if not fine]} do not {what}")
+
     def first(self, work: Callable[[], T]) -> T:
         """What ``work`` gives in the first process, handed to all.
 

@@ -43,8 +43,10 @@ class LiveFeed:
         ids, queries = [sample.ids for sample in drawn], [query for sample in drawn for query in sample.queries]
         batch = collate_prompts(ids, queries, self.processor, self.length_multiple) | {
             "pixels": torch.from_numpy(np.stack([sample.target for sample in drawn])),
-            "references": self.processor.stack([pixels for sample in drawn for pixels in sample.references]),
-            "object_mask": torch.stack([sample.object_mask for sample in drawn]),
+            "references": self.processor.stack(
+                [torch.from_numpy(each) for sample in drawn for each in sample.references]
+            ),
+            "object_mask": torch.from_numpy(np.stack([sample.object_mask for sample in drawn])),
             "tasks": [sample.task for sample in drawn],
             "chances": torch.from_numpy(chances[share.part].copy()),
             "skipped": self.samples.rejects.rejected - before,

@@ -18,6 +18,8 @@ Precision = Literal["fp32", "bf16", "bf16_pure"]
 @cache
 def computes_bf16(device_type: str) -> bool:
     """Whether devices of this type multiply bfloat16 matrices no slower than float32 ones."""
+    if device_type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)  # not before Ampere
     if device_type != "cpu":
         return True
     if sys.platform == "darwin":

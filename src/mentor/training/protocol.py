@@ -7,6 +7,7 @@ accumulation, clipping, schedule, averaging, logging, checkpoints and resuming.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -63,6 +64,9 @@ class Objective(Protocol):
     else in the module follows the batch. Every share must use the same trained parameters."""
     shardable: bool = True
     """Whether ``loss`` calls ``module`` itself, which gathers weights that are sharded (``engine.strategy: fsdp``)."""
+
+    frozen: Sequence[nn.Module] = ()
+    """Networks outside the module that gradients pass through."""
 
     def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, float | Tensor]]:
         """Mean loss (scalar) of a batch at optimiser step ``step`` (0-based), and detached scalars to log."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from mentor.checkpoint.tensors import read_tensors
 from mentor.config.load import differences, to_dict
 from mentor.config.model import MentorConfig
 from mentor.config.run import TrainConfig
+from mentor.data.corpus import find_pack
 from mentor.training.fitting import fitted
 
 RANDOM = "random"
@@ -72,10 +74,12 @@ def origin_of(config: TrainConfig, bundle: Bundle) -> dict[str, Any]:
         "weights": config.data.weights,
         "image_size": model.image_size,
         "context": model.context,
-        "vision": None if vision is None else fingerprint(vision),
+        "vision": None if vision is None else fingerprint(vision, model.vision),
         "image_tokenizer": fingerprint(bundle.image_tokenizer),
         "text_tokenizer": _fingerprint_text(bundle.text_tokenizer),
     }
+    if (corpus := _corpus(config)) is not None:
+        origin["corpus"] = corpus
     if config.data.sources:
         origin["sources"] = to_dict(config.data.all_sources)
     if bundle.query_tokenizer is not None:
@@ -89,8 +93,8 @@ def origin_of(config: TrainConfig, bundle: Bundle) -> dict[str, Any]:
 def check_origin(config: TrainConfig, origin: dict[str, Any], bundle: Bundle) -> None:
     """Raises ValueError if shards were made with other networks or picture size than the model that trains on them."""
     wanted = origin_of(config, bundle)
-    # Seed, weights and sources say which samples were drawn, which the model need not know.
-    named = {*wanted, "query_former"} - {"seed", "weights", "sources"}
+    # Seed, weights, sources and corpus say which samples were drawn, which the model need not know.
+    named = {*wanted, "query_former"} - {"seed", "weights", "sources", "corpus"}
     changed = differences({key: origin.get(key) for key in named}, {key: wanted.get(key) for key in named})
     if changed:
         raise ValueError(
@@ -112,6 +116,8 @@ def not_heeded(config: TrainConfig, origin: Mapping[str, Any]) -> list[str]:
         told.append(f"data.weights: not heeded, the shards were made with {_listed(made)} instead of {_listed(asked)}")
     if config.data.sources and "sources" in origin and to_dict(config.data.all_sources) != origin["sources"]:
         told.append("data.sources: not heeded, the shards were made from others")
+    if (corpus := _corpus(config)) is not None and origin.get("corpus", corpus) != corpus:
+        told.append("data.corpus: not heeded, the shards were made from another one")
     return told
 
 
@@ -119,13 +125,26 @@ def _listed(shares: Mapping[str, float]) -> str:
     return ", ".join(f"{task} {share:g}" for task, share in sorted(shares.items()))
 
 
+def _corpus(config: TrainConfig) -> str | None:
+    """A hash of the corpus that samples are composed from; None where none is used, or where it is not here any more."""
+    if not any(source.kind == "corpus" for source in config.data.all_sources):
+        return None
+    try:
+        manifest = find_pack(config.data.corpus) / "manifest.json"
+    except ValueError:
+        return None
+    return hashlib.sha256(manifest.read_bytes()).hexdigest()[:16]
+
+
 def _fingerprint_text(tokenizer: Tokenizer) -> str:
     return hashlib.sha256(tokenizer.to_str().encode()).hexdigest()[:16]
 
 
-def fingerprint(module: nn.Module) -> str:
-    """Short hash of a module's weights as they are stored (float16)."""
+def fingerprint(module: nn.Module, config: Any = None) -> str:
+    """Short hash of a module's weights as they are stored (float16), and of its configuration if given."""
     digest = hashlib.sha256()
+    if config is not None:
+        digest.update(json.dumps(to_dict(config), sort_keys=True).encode())
     for name, tensor in module.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.detach().half().cpu().contiguous().numpy().tobytes())

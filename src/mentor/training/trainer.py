@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mentor.config.run import TrainConfig
 from mentor.training import checkpointing
-from mentor.training.blocks import checkpoint_activations, compile_blocks, trained_blocks
+from mentor.training.blocks import checkpoint_activations, compile_blocks, recomputed_blocks, trained_blocks
 from mentor.training.distributed import join
 from mentor.training.loader import Loader
 from mentor.training.logging import RunLog
@@ -66,7 +66,8 @@ class Trainer:
         if config.compile:
             compile_blocks(blocks)
         if config.engine.activation_checkpointing:
-            checkpoint_activations(blocks)
+            recomputed = [block for part in (objective.module, *objective.frozen) for block in recomputed_blocks(part)]
+            checkpoint_activations(recomputed)
         self.stepper = Stepper(config, objective, self.weights, self.processes, self.strategy, self.precision)
         self.optimizer = self.stepper.optimizer
         self.step = 0
@@ -83,6 +84,7 @@ class Trainer:
         """
         config, processes = self.config, self.processes
         found = processes.first(lambda: open_run(folder, config, overwrite=overwrite, resume=resume))
+        processes.check_all(folder.is_dir(), f"see {folder}: all must share the run's folder, also on other machines")
         if found is not None:
             self._restore(found)
         with self._log(folder) if processes.main else nullcontext() as log:
@@ -147,10 +149,11 @@ class Trainer:
 
     def _check_best(self, metrics: dict[str, float]) -> None:
         wanted = self.config.checkpointing.best
-        if wanted is not None and metrics and wanted not in metrics:
-            raise ValueError(
-                f"checkpointing.best: no held-out metric is called '{wanted}'; known: {', '.join(metrics)}"
+        if wanted is not None and wanted not in metrics:
+            known = (
+                ", ".join(metrics) or "none, because nothing was measured (mentor.evaluation_samples, data.held_out)"
             )
+            raise ValueError(f"checkpointing.best: no held-out metric is called '{wanted}'; known: {known}")
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
