@@ -63,7 +63,7 @@ def test_other_changes_must_be_accepted(run: Path, key: str, value: object) -> N
 @pytest.mark.parametrize(("key", "value"), [("seed", 5), ("data__batch_size", 3), ("optim__kind", "muon")])
 def test_what_all_else_follows_from_may_not_change(run: Path, key: str, value: object) -> None:
     with pytest.raises(
-        ValueError, match=rf"another recipe \({key.replace('__', '.')}: .*another --out, or --overwrite"
+        ValueError, match=rf"another recipe \(.*{key.replace('__', '.')}: .*another --out, or --overwrite"
     ):
         open_run(run, changed(**{key: value, "optim__lr": 0.5}), changes=True)
     assert open_run(run, dataclasses.replace(tiny_config())) is not None

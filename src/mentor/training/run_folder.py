@@ -66,9 +66,9 @@ def open_run(
     found = complete(run)
     if found and recipe.exists():
         changed = differences(_identity(_read_recipe(recipe)), _identity(config))
-        fixed = [line for line in changed if _under(line.partition(":")[0], _FIXED)]
+        fixed = any(_under(line.partition(":")[0], _FIXED) for line in changed)
         if changed and (fixed or not changes):
-            keys = "; ".join((fixed or changed)[:8])
+            keys = "; ".join(changed[:8])
             go_on = "" if fixed or changes is None else ", pass --accept-changes to go on with these"
             raise ValueError(
                 f"{run} holds a run of another recipe ({keys}); choose another --out{go_on}, or --overwrite to delete that run"
