@@ -10,11 +10,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from mentor.config.sections import MentorObjectiveConfig
+from mentor.data.shards import PrecomputedDataset
 from mentor.training import run_folder
 from mentor.training.checkpointing import load, read_state
+from mentor.training.feed import MentorFeed
+from mentor.training.objective import MentorObjective
+from mentor.training.trainer import Trainer
+from tests.generation.tiny_bundle import tiny_bundle
 from tests.training import runs
+from tests.training.runs import Ending
 from tests.training.tiny import tiny_config, tiny_trainer
-from tests.training.together import start, together
+from tests.training.tiny_mentor import processor, rows, write
+from tests.training.together import start, tensors, together
 
 
 def _records(folder: Path, kind: str) -> list[dict[str, Any]]:
@@ -151,3 +159,30 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="disk full"):
         run_folder.write_folder(tmp_path / "final", fails)
     assert [path.name for path in (tmp_path / "final").iterdir()] == ["whole"]
+
+
+def test_frozen_weights_are_not_stored_and_known_again(tmp_path: Path) -> None:
+    """A fine-tune of a few million numbers must not write billions; what is frozen comes from where the run starts."""
+    write(tmp_path / "shards", rows(24), rows(6))
+    train, held_out = (PrecomputedDataset(str(tmp_path / "shards"), split) for split in ("train", "held_out"))
+    config = tiny_config(trainable=["projector", "decoder"], checkpointing={"every": 3}, ema=0.9, precision="bf16_pure")
+
+    def trainer(seed: int = 0) -> Trainer:
+        options = MentorObjectiveConfig(condition_dropout=0.3)
+        objective = MentorObjective(tiny_bundle(seed), processor(), options, held_out)
+        feed = MentorFeed(train, processor(), batch_size=8, length_multiple=1, seed=0)
+        return Trainer(config, objective, feed, device="cpu")
+
+    trainer().run(tmp_path / "whole")
+    cut = trainer()
+    cut.feed = Ending(cut.feed, 7)
+    with pytest.raises(ValueError, match="enough"):
+        cut.run(tmp_path / "parts")
+    last = run_folder.complete(tmp_path / "parts")[-1]
+    stored = {name.split(".")[1] for name in tensors(last) if name.startswith("weights.")}
+    assert stored == {"projector", "decoder"}
+    with pytest.raises(ValueError, match="belongs to other frozen weights.*has init.bundle changed"):
+        trainer(seed=1).run(tmp_path / "parts")
+    trainer().run(tmp_path / "parts")
+    whole, parts = ((tmp_path / run / "final" / "model.safetensors").read_bytes() for run in ("whole", "parts"))
+    assert whole == parts

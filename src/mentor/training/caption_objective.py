@@ -27,6 +27,7 @@ class CaptionObjective(Objective):
     """
 
     module: Mentor
+    frozen_stay = True
     shardable = False  # it calls the encoder inside the module, and trains little
 
     def __init__(

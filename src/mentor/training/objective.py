@@ -51,6 +51,7 @@ class MentorObjective(Objective):
     """
 
     module: Mentor
+    frozen_stay = True
 
     def __init__(
         self,

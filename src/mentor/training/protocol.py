@@ -68,6 +68,9 @@ class Objective(Protocol):
     frozen: Sequence[nn.Module] = ()
     """Networks outside the module that gradients pass through."""
 
+    frozen_stay: bool = False
+    """Whether nothing but the optimiser changes a parameter: then checkpoints need not hold the frozen ones."""
+
     def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, float | Tensor]]:
         """Mean loss (scalar) of a batch at optimiser step ``step`` (0-based), and detached scalars to log."""
         ...

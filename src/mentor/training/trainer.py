@@ -7,6 +7,7 @@ Nothing here knows what is trained.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -59,7 +60,12 @@ class Trainer:
         if not sharded:
             objective.module.to(self.device)
         self.weights = Weights(
-            objective.module, self.trainable, half=half, ema=config.ema, split=split if sharded else None
+            objective.module,
+            self.trainable,
+            half=half,
+            ema=config.ema,
+            split=split if sharded else None,
+            frozen_stay=objective.frozen_stay,
         )
         objective.module.to(self.device)  # what is not sharded
         self.trainable = self.weights.parameters
@@ -184,9 +190,10 @@ class Trainer:
             trackers=config.logging.trackers,
         )
 
-    def _counters(self) -> dict[str, int]:
+    def _counters(self) -> dict[str, float]:
         """With the step, all that the place in the data, the schedule and the random states follow from."""
         return {
+            "frozen_sum": self.weights.frozen_sum,
             "seed": self.config.seed,
             "next_batch": self.step * self.config.optim.accumulate,
             "skipped": self.stepper.skipped,
@@ -199,6 +206,10 @@ class Trainer:
 
     def _restore(self, folder: Path) -> None:
         state = checkpointing.read_state(folder)
+        if not math.isclose(state.get("frozen_sum", 0.0), self.weights.frozen_sum, rel_tol=1e-9):
+            raise ValueError(
+                f"{folder} belongs to other frozen weights than those that the run starts from now: has init.bundle changed?"
+            )
         memory = checkpointing.load(folder, self.weights.state_dict(), self.optimizer.blank, self.processes)
         self.optimizer.load_state_dict(memory)
         self.weights.loaded()

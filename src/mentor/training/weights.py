@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +56,9 @@ class Weights:
     cannot hold updates smaller than 1/256 of itself. Frozen parameters keep their full copies too, in main memory, because
     what is exported must be what was loaded. Buffers stay as they are.
 
+    With ``frozen_stay`` nothing changes a frozen parameter, so ``state_dict`` leaves them out: a run that goes on has them
+    from where it started, and ``frozen_sum`` tells whether they are the same.
+
     With ``split`` the module is sharded (``sharding.shard`` does it after the copies are made): its parameters are the
     float32 masters themselves, and the whole module exists only inside ``averaged`` and after ``finish``.
     """
@@ -67,8 +71,9 @@ class Weights:
         half: bool,
         ema: float,
         split: Callable[[nn.Module], None] | None = None,
+        frozen_stay: bool = False,
     ) -> None:
-        self.module, self.half, self.decay = module, half, ema
+        self.module, self.half, self.decay, self.frozen_stay = module, half, ema, frozen_stay
         self.masters_apart = half and split is None
         named = dict(module.named_parameters())
         for name, parameter in named.items():
@@ -147,11 +152,18 @@ class Weights:
         return self.module.eval()
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The live tensors of the whole module, by name: float32 parameters, averages and buffers."""
-        state = {f"weights.{name}": tensor.detach() for name, tensor in self.full.items()}
+        """The live tensors of the module, by name: float32 parameters (but frozen ones that stay), averages and buffers."""
+        kept = self.masters if self.frozen_stay else self.full
+        state = {f"weights.{name}": tensor.detach() for name, tensor in kept.items()}
         state |= {f"average.{name}": tensor for name, tensor in self.average.items()}
         state |= {f"buffers.{name}": buffer for name, buffer in self.module.named_buffers()}
         return state
+
+    @cached_property
+    def frozen_sum(self) -> float:
+        """A number that other frozen weights would hardly have; 0 where ``state_dict`` holds them."""
+        frozen = [tensor for name, tensor in self.full.items() if name not in self.masters and self.frozen_stay]
+        return sum(float(tensor.detach().double().abs().sum()) for tensor in frozen)
 
     @torch.no_grad()
     def loaded(self) -> None:
