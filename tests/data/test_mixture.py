@@ -92,3 +92,14 @@ def test_an_unknown_split_or_size_is_refused(tiny_corpus: Corpus) -> None:
         Mixture(tiny_corpus, WEIGHTS, "validation", 64, 0)
     with pytest.raises(ValueError, match="at least 8"):
         Mixture(tiny_corpus, WEIGHTS, "train", 4, 0)
+
+
+def test_where_every_subject_has_one_picture_no_other_can_be_asked_for(tiny_corpus: Corpus) -> None:
+    """As in packs built on demand: held-out samples then show the same cut-out in another light, as those trained on do."""
+    from mentor.data.corpus import Corpus
+
+    first = {cutout.identity: cutout for cutout in reversed(tiny_corpus.cutouts)}
+    single = Corpus(cutouts=sorted(first.values(), key=lambda cutout: cutout.key), backgrounds=tiny_corpus.backgrounds)
+    mixture = Mixture(single, {"subject": 1.0, "multi": 1.0}, "test", 32, 0, strict=True)
+    assert {mixture.sample(index).task for index in range(8)} == {"subject", "multi"}
+    assert Mixture(tiny_corpus, {"subject": 1.0}, "test", 32, 0, strict=True).strict

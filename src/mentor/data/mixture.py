@@ -41,8 +41,8 @@ class Mixture:
     """Samples of several tasks from one split of a corpus.
 
     ``weights`` gives each task's share (they need not sum to 1), ``size`` the target's side in pixels. With ``strict``
-    a reference never is the target's own cut-out. Raises ``ValueError`` for an unknown task, a weight that is negative
-    or not finite, weights that are all zero, and a split without cut-outs.
+    a reference never is the target's own cut-out, where subjects have other pictures. Raises ``ValueError`` for an unknown
+    task, a weight that is negative or not finite, weights that are all zero, and a split without cut-outs.
     """
 
     def __init__(
@@ -65,12 +65,12 @@ class Mixture:
             raise ValueError(f"expected cut-outs in the split {split!r} of the corpus, found none")
         self.size = size
         self.seed = seed
-        self.strict = strict
         pictures: dict[str, int] = {}
         for cutout in self.corpus.cutouts:
             pictures[cutout.identity] = pictures.get(cutout.identity, 0) + 1
         # Two, because the second subject of a multi-image scene needs another individual with several pictures.
         self._several = sum(count > 1 for count in pictures.values()) > 1
+        self.strict = strict and self._several
 
     def sample(self, index: int) -> Sample:
         """Sample number ``index`` (0 or more): the same one whenever corpus, weights, seed and index are the same."""
