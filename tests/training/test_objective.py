@@ -122,6 +122,15 @@ def test_evaluation_averages_over_object_tokens(tmp_path: Path) -> None:
     assert metrics["object_nll/multi/wrong_image"] != metrics["object_nll/multi/right"]
 
 
+def test_without_held_out_samples_nothing_is_measured_and_training_works(tmp_path: Path) -> None:
+    write(tmp_path / "shards", rows(12), [])
+    held_out = PrecomputedDataset(tmp_path / "shards", "held_out")
+    assert len(held_out) == 0 and held_out.counts() == {}
+    options = MentorObjectiveConfig(condition_dropout=0.1)
+    objective = MentorObjective(tiny_bundle(), processor(), options, held_out, sampler=lambda *_: torch.zeros(0))
+    assert objective.evaluate() == {} and objective.sample_grid() is None
+
+
 def test_it_is_evaluated_under_autocast_too(tmp_path: Path) -> None:
     objective = _objective(tmp_path)
     objective.module.eval()

@@ -117,7 +117,7 @@ class PrecomputedDataset:
         wanted = self.manifest["shards"][split]
         self._shards = [_read(folder / shard_name(split, number)) for number in range(wanted)]
         self._starts = np.cumsum([0, *(len(shard["tasks"]) for shard in self._shards)])
-        tasks = np.concatenate([shard["tasks"].numpy() for shard in self._shards])
+        tasks = np.concatenate([np.empty(0, np.uint8), *(shard["tasks"].numpy() for shard in self._shards)])
         left_out = [place for place, name in enumerate(TASK_NAMES) if name in without]
         self._kept = np.flatnonzero(~np.isin(tasks, left_out))
         self.tasks: NDArray[np.uint8] = tasks[self._kept]
@@ -150,7 +150,8 @@ class PrecomputedDataset:
         return {name: int((self.tasks == i).sum()) for i, name in enumerate(TASK_NAMES) if (self.tasks == i).any()}
 
     def _per_sample(self, ends: str) -> NDArray[np.int64]:
-        return np.concatenate([np.diff(shard[ends].numpy(), prepend=0) for shard in self._shards])[self._kept]
+        sizes = [np.diff(shard[ends].numpy(), prepend=0) for shard in self._shards]
+        return np.concatenate([np.empty(0, np.int64), *sizes])[self._kept]
 
 
 def _part(shard: dict[str, Tensor], name: str, place: int) -> Tensor:

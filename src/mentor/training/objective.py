@@ -134,7 +134,7 @@ class MentorObjective(Objective):
 
     def sample_grid(self) -> Image.Image | None:
         """Held-out pictures as the image tokenizer shows them above, and generated from their prompts below."""
-        if self.sampler is None:
+        if self.sampler is None or not self.rows:
             return None
         batch = self._batch(self.rows[:_GRID_COLUMNS])
         states, mask = self.module.condition(**_prompts(batch))
