@@ -27,6 +27,7 @@ def test_a_strip_takes_no_gigabytes(size: tuple[int, int], monkeypatch: pytest.M
     strip = new("RGB", size, "red")
     assert centre_square(strip, 64).getpixel((32, 32)) == (255, 0, 0)
     assert squash(padded_square(strip), 64).size == (64, 64)
+    assert strip.size == size
     assert max(width * height for width, height in made) <= 2048**2
 
 

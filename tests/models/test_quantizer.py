@@ -166,9 +166,12 @@ def test_bad_updates_are_refused() -> None:
         average.update(q, unit(4, 8, 0), torch.zeros(3, dtype=torch.int64), decay=0.9)
 
 
-def test_a_trained_codebook_is_kept_where_training_goes_on() -> None:
+@pytest.mark.parametrize("length", [0.01, 1.0])
+def test_a_trained_codebook_is_kept_where_training_goes_on(length: float) -> None:
     """Without it the first batch would draw every code anew, as it must for a random codebook."""
     q, latents = quantizer(), unit(256, 8, 1)
+    with torch.no_grad():  # released codebooks are stored in any length
+        q.embedding.weight.copy_(F.normalize(q.embedding.weight, dim=-1) * length)
     before = F.normalize(q.embedding.weight.detach().clone(), dim=-1)
     codes = q.nearest(latents)
     average = CodebookAverage(q)

@@ -67,8 +67,7 @@ class Fits:
         self.processor = processor
 
     def __call__(self, example: Example) -> None:
-        self.processor.encode_text(example.prompt.text)
-        self.processor.encode_queries(example.prompt)
+        self.processor.check(example.prompt)
 
 
 def to_pixels(picture: NDArray[np.uint8]) -> Tensor:

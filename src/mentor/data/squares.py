@@ -17,6 +17,7 @@ def shortened(image: Image.Image) -> Image.Image:
 
 
 _STRIP = 2048
+"""Longer side, in pixels, that a strip is shrunk to before it is padded."""
 
 
 def squash(image: Image.Image, side: int) -> Image.Image:
@@ -41,6 +42,7 @@ def centre_square(image: Image.Image, side: int) -> Image.Image:
 def padded_square(image: Image.Image, colour: str = "black") -> Image.Image:
     """The picture in the middle of a square as wide as its longer side."""
     if max(image.size) > LONGEST * min(image.size):
+        image = image.copy()  # what is given stays as it is
         image.thumbnail((_STRIP, _STRIP))
     side = max(image.size)
     square = Image.new("RGB", (side, side), colour)

@@ -107,16 +107,16 @@ def _unpacked(archive: Path, snapshot: Path) -> Path:
     if not target.is_dir():
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
+            folder = Path(temporary) / "new"
             try:
                 with zipfile.ZipFile(archive) as packed:
-                    packed.extractall(temporary)  # names that lead out of the folder are made to stay inside
+                    packed.extractall(folder)  # names that lead out of the folder are made to stay inside
             except zipfile.BadZipFile as error:
                 raise ValueError(f"{archive} is damaged ({error}); delete it and run the command again") from error
             try:
-                Path(temporary).rename(target)
+                folder.rename(target)
             except OSError:
                 if not target.is_dir():  # else another process was faster
                     raise
-            Path(temporary).mkdir(exist_ok=True)  # for what tidies up
     inside = [path for path in target.iterdir() if not path.name.startswith((".", "__MACOSX"))]
     return inside[0] if len(inside) == 1 and inside[0].is_dir() else target

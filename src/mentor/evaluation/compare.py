@@ -116,8 +116,9 @@ def _notes(a: SavedRun, b: SavedRun, common: Sequence[tuple[str, str]], found: S
     notes = []
     if not len(common) == len(a.items) == len(b.items):
         notes.append(f"Compared on the {len(common)} common items (A has {len(a.items)}, B has {len(b.items)}).")
+    shared = set(common)
     for letter, run in (("A", a), ("B", b)):
-        left = sum(not line["numbers"] for line in run.items if (line["key"], line["item"]) in set(common))
+        left = sum(not line["numbers"] for line in run.items if (line["key"], line["item"]) in shared)
         if left:
             notes.append(f"{letter}: {left} items have no score and are left out here.")
     compared = {each.name for each in found}

@@ -83,9 +83,12 @@ class CodebookAverage(nn.Module):
 
     @torch.no_grad()
     def keep(self, quantizer: VectorQuantizer, uses: float) -> None:
-        """Starts from a codebook that was trained before, as if each of its codes had been used ``uses`` times a batch."""
+        """Starts from a codebook that was trained before, as if each of its codes had been used ``uses`` times a batch.
+
+        ``uses`` > 0. Codes are stored in any length, but sums are of latents of length 1.
+        """
         self.counts.fill_(uses)
-        self.sums.copy_(quantizer.embedding.weight * uses)
+        self.sums.copy_(F.normalize(quantizer.embedding.weight, dim=-1) * uses)
 
     @torch.no_grad()
     def update(

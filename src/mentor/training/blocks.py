@@ -16,24 +16,24 @@ from mentor.nn.packed import attend_packed
 
 def trained_blocks(module: nn.Module) -> list[nn.Module]:
     """The outermost members of module lists that hold a trained weight: the layers of the towers and of the decoder."""
-    found: list[nn.Module] = []
-    for part in module.modules():
-        if isinstance(part, nn.ModuleList):
-            inside = {id(inner) for block in found for inner in block.modules()}
-            found += [b for b in part if id(b) not in inside and any(p.requires_grad for p in b.parameters())]
-    return found
+    return [block for block in _outermost(module) if any(p.requires_grad for p in block.parameters())]
 
 
 def recomputed_blocks(module: nn.Module) -> list[nn.Module]:
-    """The outermost members of all module lists through which gradients may pass, frozen ones too: not the vision tower."""
-    passed_by = {
-        id(part) for name, tower in module.named_modules() if name.endswith("vision") for part in tower.modules()
-    }
+    """The outermost members of module lists through which gradients may pass, frozen ones too: not the vision tower."""
+    towers = [tower for name, tower in module.named_modules() if name.rpartition(".")[2] == "vision"]
+    without = {id(part) for tower in towers for part in tower.modules()}
+    return [block for block in _outermost(module) if id(block) not in without]
+
+
+def _outermost(module: nn.Module) -> list[nn.Module]:
     found: list[nn.Module] = []
+    inside: set[int] = set()
     for part in module.modules():
-        if isinstance(part, nn.ModuleList) and id(part) not in passed_by:
-            inside = {id(inner) for block in found for inner in block.modules()}
-            found += [block for block in part if id(block) not in inside]
+        if isinstance(part, nn.ModuleList):
+            blocks = [block for block in part if id(block) not in inside]
+            inside |= {id(inner) for block in blocks for inner in block.modules()}
+            found += blocks
     return found
 
 
