@@ -190,9 +190,15 @@ def test_missing_parts_are_filled_from_the_folders(files, weights, tmp_path):
 
 
 def test_a_random_connector_starts_the_training_of_the_full_size(files, weights, tmp_path):
-    """LlamaGen, CLIP and T5 from their public files, and no connector, which stage 0 is there to make."""
+    """LlamaGen, CLIP and T5 from their public files, and no connector, which stage 0 is there to make.
+
+    As in the public file the null condition has fewer rows than an image takes: [120, 2048], and 256 tokens.
+    """
     lacks = ("multimodal_encoder.",)
     stock = {name: tensor for name, tensor in weights.items() if not name.startswith(lacks)}
+    null = "cls_embedding.uncond_embedding"
+    stock[null] = stock[null][:3].clone()
+    assert len(stock[null]) < TINY.tokens_per_image
     save(tmp_path / "t2i.pt", stock)
     extras = Extras(vision=files / "clip", language=files / "t5", projector=Path("random"), image_size=24)
     for name in ("one", "two"):
@@ -203,7 +209,30 @@ def test_a_random_connector_starts_the_training_of_the_full_size(files, weights,
     assert 0.015 < one["encoder.connector.fc1.weight"].std() < 0.025
     assert not one["encoder.connector.fc2.bias"].any()
     assert all(torch.equal(one[name], two[name]) for name in one)
-    load_bundle(tmp_path / "one")
+    rows = one["null_condition"]
+    assert rows.shape == (512, 48) and torch.equal(rows[-3:], stock[null])
+    assert 0.13 < rows[:-3].std() < 0.16  # rows of length 1, as LlamaGen draws them
+    assert "the null condition has 512 rows: random ones before the 3 of t2i.pt" in report.notes
+    assert load_bundle(tmp_path / "one").config.context == 512
+
+
+@pytest.mark.parametrize(("context", "rows"), [(30, 30), (5, None)])
+def test_the_context_of_a_training_start_can_be_given(files, weights, tmp_path, context, rows):
+    save(tmp_path / "t2i.pt", {name: t for name, t in weights.items() if not name.startswith("multimodal_encoder.")})
+    extras = Extras(
+        vision=files / "clip",
+        language=files / "t5",
+        projector=Path("random"),
+        image_size=24,
+        config={"context": context},
+    )
+    arguments = (tmp_path / "t2i.pt", files / "vq.pt", tmp_path / "out", XL, extras)
+    if rows is None:
+        with pytest.raises(ValueError, match=r"cls_embedding.uncond_embedding is \[22, 48\], expected \[5, 48\]"):
+            convert_model(*arguments)
+        return
+    convert_model(*arguments)
+    assert stored(tmp_path / "out")["null_condition"].shape == (rows, 48)
 
 
 def test_parts_that_nothing_gives_are_asked_for(files, tmp_path):

@@ -111,6 +111,14 @@ def test_recovery_puts_the_object_on_another_background(folder: Path) -> None:
     assert max(seen) > 40
 
 
+def test_a_segmentation_is_asked_for_by_its_label_where_the_paper_is_followed(folder: Path) -> None:
+    unmarked = {name: value for name, value in GOOD["segment"].items() if name != "do_mask"}
+    as_released = _example(folder, unmarked, recovery=False)
+    named = _example(folder, unmarked, recovery=False, label="always")
+    assert as_released.prompt.text == "<image>\n a fox" and named.prompt.text == TEXTS["segment"]
+    assert named.target.tobytes() == as_released.target.tobytes()
+
+
 def test_a_subject_s_reference_is_image_path_and_its_target_source_image(folder: Path) -> None:
     example = _example(folder, GOOD["subject"])
     assert _colours(example.prompt.images[0]) == {FOX}

@@ -50,7 +50,7 @@ def test_every_recipe_can_start_from_what_it_names_whatever_the_answers(name: st
     """The chain from the converted weights: each recipe's model is one that the bundle before it can become."""
     config = load_recipe(name, [f"variant={answer}"])
     start = str(config.init.bundle)
-    converted = {"weights/start": "xl", "weights/llamagen-xl": "llamagen-xl"}
+    converted = {"weights/start": "xl-fixed", "weights/llamagen-xl": "llamagen-xl"}
     if start in converted:
         held = PRESETS[converted[start]]
     else:
@@ -145,8 +145,9 @@ def test_as_released_is_what_the_scripts_do() -> None:
     assert "projector" not in stage1.trainable and "null_condition" not in stage2.trainable
     options = [source.options for source in stage1.data.all_sources]
     assert all(o["image_only_rows"] == "all" and o["fit"] == "squash" and o["recovery"] is False for o in options)
-    assert all(source.path == "data/MENTOR_stage2/train_stage1.jsonl" for source in stage1.data.all_sources)
-    assert stage2.init.bundle == "weights/start"
+    assert all(source.path == "data/Mentor_Stage2/train_stage1.jsonl" for source in stage1.data.all_sources)
+    assert all(o["label"] == "as_released" for o in options)
+    assert stage2.init.bundle == "runs/xl/stage0/final" and set(stage2.init.parts) == {"decoder", "projector"}
     assert load_recipe("xl/stage1", ["variant=paper"]).optim.weight_decay == 0
 
 
@@ -162,6 +163,18 @@ def test_one_conflict_is_switched_alone_and_the_command_line_wins() -> None:
     assert load_recipe("xl/stage1", ["schedule.samples=1281"]).schedule.steps == 11
 
 
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_the_rows_of_table_4_have_their_own_samples_whatever_the_answers(answer: str) -> None:
+    steps = load_recipe("xl/ablations/no-segmentation-stage1", [f"variant={answer}"]).schedule.steps
+    assert steps == -(-880_000 // (384 if answer == "as_released" else 128))
+
+
+@pytest.mark.parametrize("name", ["xl/stage0", "xl/rope"])
+def test_the_language_encoder_has_no_dropout_where_it_is_frozen_for_good(name: str) -> None:
+    assert load_recipe(name).model.resolve().language.dropout == 0
+    assert load_recipe("xl/stage2").model.resolve().language.dropout == 0.1
+
+
 def test_mistakes() -> None:
     for overrides, message in (
         (["variant=released"], "variant: expected one of as_released, paper, fixed, got 'released'"),
@@ -173,6 +186,17 @@ def test_mistakes() -> None:
             "unknown key 'data.defaults.released.image_onl'; did you mean 'image_only'",
         ),
         (["data.defaults.relesed.fit=crop"], "unknown format 'relesed'"),
+        (["data.batch_size=0"], "data.batch_size: expected a whole number of 1 or more, got 0"),
+        (["data.batch_size=abc"], "data.batch_size: expected a whole number of 1 or more, got 'abc'"),
+        (["optim.accumulate=1.5"], "optim.accumulate: expected a whole number"),
+        (["model=xl-paper"], "model: expected keys and values, got 'xl-paper'"),
+        (["model.overrides=3"], "overrides: expected keys and values, got 3"),
+        (["data=3"], "data: expected keys and values, got 3"),
+        (["schedule=5"], "schedule: expected keys and values, got 5"),
+        (["switches=3"], "switches: expected keys and values, got 3"),
+        (["variant=as_released", "trainable=decoder"], "trainable: expected a list, got 'decoder'"),
+        (["seed=-1"], "seed: expected a whole number from 0"),
+        (["seed=99999999999999999999"], "seed: expected a whole number from 0"),
     ):
         with pytest.raises(ValueError, match=message):
             load_recipe("xl/stage1", overrides)

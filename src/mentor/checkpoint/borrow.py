@@ -10,7 +10,7 @@ import torch
 from mentor.checkpoint.conversion import Extras, Report
 from mentor.checkpoint.hub_parts import read_language, read_vision
 from mentor.checkpoint.mapped import MappedWeights
-from mentor.checkpoint.official import PROJECTOR_NAMES
+from mentor.checkpoint.official import MODEL_NAMES, PROJECTOR_NAMES
 from mentor.checkpoint.pickles import WeightFile, read_pickle
 from mentor.checkpoint.sources import Source
 from mentor.config.model import MentorConfig
@@ -19,6 +19,7 @@ VISION, CONNECTOR, LANGUAGE = "encoder.vision.", "encoder.connector.", "encoder.
 """How our names of these parts begin."""
 RANDOM = Path("random")
 """In place of a connector's file."""
+NULL = "null_condition"
 _FROM, _TO = "encoder.vision.trunk.embeddings.class_embedding", "projector.fc1.weight"
 """Tensors that tell the widths that a connector joins."""
 
@@ -56,6 +57,9 @@ def borrowed_parts(checkpoint: Source, base: MentorConfig, extras: Extras, repor
     if missing:
         hint = "" if checkpoint.has("encoder.") or base.vision is None else "; stock LlamaGen: mentor convert llamagen"
         raise ValueError(f"{checkpoint.file.path} has {', '.join(missing)}: give what is missing{hint}")
+    if {LANGUAGE, VISION} <= borrowed.keys():
+        longer = _longer_null(checkpoint, extras.config.get("context", base.context))
+        borrowed |= {} if longer is None else {NULL: longer}
     return borrowed
 
 
@@ -73,6 +77,22 @@ def _random_connector(checkpoint: Source, vision: Source) -> WeightFile:
             f"model.mm_projector.{number}.bias": torch.zeros(width),
         }
     return WeightFile(RANDOM, MappedWeights(lambda: weights), notes=("the connector is random: stage 0 trains it",))
+
+
+def _longer_null(checkpoint: Source, rows: object) -> Source | None:
+    """A generator's null condition for prompts that hold images: random rows, then its own; None where it has enough.
+
+    A prompt of S tokens is guided by the last S rows: stock LlamaGen has 120, fewer than an image takes.
+    """
+    shape = checkpoint.outline[NULL].shape if NULL in checkpoint.outline else ()
+    if not isinstance(rows, int) or len(shape) != 2 or not 0 < shape[0] < rows:
+        return None
+    theirs, own = checkpoint.names[NULL], checkpoint.hand_over(NULL)
+    drawn = torch.empty(rows - shape[0], shape[1])
+    drawn.normal_(std=shape[1] ** -0.5, generator=torch.Generator().manual_seed(0))
+    weights = {theirs: torch.cat([drawn.to(own.dtype), own])}
+    note = f"the null condition has {rows} rows: random ones before the {shape[0]} of {checkpoint.file.path.name}"
+    return Source(WeightFile(checkpoint.file.path, MappedWeights(lambda: weights), notes=(note,)), MODEL_NAMES)
 
 
 def _compare_vision(checkpoint: Source, public: Source, report: Report) -> None:

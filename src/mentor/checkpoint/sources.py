@@ -39,6 +39,12 @@ class Source:
         """The tensor with our name ``name``."""
         return self.file.tensors[self.names[name]]
 
+    def hand_over(self, name: str) -> Tensor:
+        """The tensor with our name ``name``, which is no longer asked of this file."""
+        tensor = self.read(name)
+        del self.names[name], self.outline[name]
+        return tensor
+
     def check(self, expected: Mapping[str, Tensor], what: str) -> None:
         """ValueError unless the file holds the tensors ``expected`` (by our names), in their shapes, and no others.
 

@@ -11,7 +11,7 @@ class GenerationSettings:
     """Sampling settings. Raises ``ValueError`` for a number outside its range."""
 
     cfg_scale: float = 1.5
-    """Strength of classifier-free guidance (paper 2.3): 1 turns it off, larger follows the prompt more closely."""
+    """Strength of classifier-free guidance (paper 2.1): 1 turns it off, larger follows the prompt more closely."""
     temperature: float = 1.0
     """Divides the logits: below 1 safer, above 1 wilder; 0 always takes the likeliest token."""
     top_k: int = 0

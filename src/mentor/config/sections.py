@@ -38,7 +38,7 @@ class InitConfig:
     fresh: tuple[str, ...] = ()
     """Modules whose weights in ``bundle`` are not taken: the connector, the projector, the null condition."""
     query_former: str | None = None
-    """Hub folder of InstructBLIP or BLIP-2 whose Query-Former takes the connector's place."""
+    """Hub folder of InstructBLIP, or BLIP-2 with a query tokenizer, whose Query-Former takes the connector's place."""
     answerer: str | None = None
     """Hub folder of the whole T5 whose decoder answers in the ``caption`` objective."""
 

@@ -11,6 +11,9 @@ from typing import Any, Literal
 from mentor.config.load import from_dict
 
 Format = Literal["released", "x2i", "llava", "pairs"]
+Fit = Literal["squash", "crop"]
+"""How references, and the pictures of an object's record, become square. ``squash``: as the released code. ``crop``: the
+centre, as plain targets."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,10 @@ class ReleasedOptions:
     """``all``: as the released code, where any record may become one without words."""
     replace_subject: float = 0.0
     """Share of the prompts about named objects whose first mention in the caption gives way to the image."""
-    fit: Literal["squash", "crop"] = "squash"
-    """How pictures of an object's record, and references, become square. ``squash``: as the released code. ``crop``: the
-    centre, as plain targets."""
+    fit: Fit = "squash"
+    label: Literal["always", "as_released"] = "as_released"
+    """What a segmentation is asked for by. ``always``: its object's name (paper 2.3). ``as_released``: the caption alone where
+    the record has no ``do_mask``, which ``recovery: false`` allows."""
     backgrounds: str | None = None
     """Jsonl of pictures (``input_image``) behind recovery's objects; paths relative to ``root``."""
     max_images: int = 4
@@ -63,6 +67,7 @@ class LlavaOptions:
     picture is drawn again from itself and its caption."""
     image_only: float = 0.0
     """Share of the reconstructions without the caption."""
+    fit: Fit = "squash"
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ class PairsOptions:
     task: Literal["text_to_image", "reconstruct"] = "text_to_image"
     image_only: float = 0.0
     """Share of the reconstructions without the caption."""
+    fit: Fit = "squash"
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from mentor.config.sources import LlavaOptions, PairsOptions
+from mentor.config.sources import Fit, LlavaOptions, PairsOptions
 from mentor.data import templates
 from mentor.data.example import BadRecord, Example, ReadImage, checked_prompt
-from mentor.data.squares import centre_square, squash
-from mentor.prompt import IMAGE_PLACEHOLDER
+from mentor.data.squares import centre_square, reference_square
+from mentor.prompt import IMAGE_PLACEHOLDER, Prompt
 
 
 def llava_example(record: Any, read: ReadImage, seed: int, *, size: int, options: LlavaOptions) -> Example:
@@ -22,14 +23,13 @@ def llava_example(record: Any, read: ReadImage, seed: int, *, size: int, options
         raise BadRecord("image: missing")
     question, answer = _turns(record.get("conversations"))
     picture = read(record["image"])
-    wordless = np.random.default_rng(seed).random() < options.image_only
     if options.answers:
-        prompt = checked_prompt(question, [squash(picture, size)], [templates.WHOLE_IMAGE])
-        return Example(prompt, centre_square(picture, size), "caption", answer=answer)
-    prompt = checked_prompt(
-        templates.reconstruct("" if wordless else answer), [squash(picture, size)], [templates.WHOLE_IMAGE]
-    )
-    return Example(prompt, centre_square(picture, size), "reconstruct")
+        return Example(
+            _shown(question, picture, size, options.fit), centre_square(picture, size), "caption", answer=answer
+        )
+    wordless = np.random.default_rng(seed).random() < options.image_only
+    text = templates.reconstruct("" if wordless else answer)
+    return Example(_shown(text, picture, size, options.fit), centre_square(picture, size), "reconstruct")
 
 
 def _turns(turns: Any) -> tuple[str, str]:
@@ -57,5 +57,9 @@ def pair_example(record: Any, read: ReadImage, seed: int, *, size: int, options:
     if options.task == "text_to_image":
         return Example(checked_prompt(templates.text_to_image(text)), centre_square(picture, size), options.task)
     words = "" if np.random.default_rng(seed).random() < options.image_only else text
-    prompt = checked_prompt(templates.reconstruct(words), [squash(picture, size)], [templates.WHOLE_IMAGE])
+    prompt = _shown(templates.reconstruct(words), picture, size, options.fit)
     return Example(prompt, centre_square(picture, size), options.task)
+
+
+def _shown(text: str, picture: Image.Image, size: int, fit: Fit) -> Prompt:
+    return checked_prompt(text, [reference_square(picture, size, fit)], [templates.WHOLE_IMAGE])

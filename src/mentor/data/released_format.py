@@ -18,7 +18,7 @@ from mentor.data import templates
 from mentor.data.distortion import distorted
 from mentor.data.example import BadRecord, Example, ReadImage, checked_prompt
 from mentor.data.released_record import ReleasedRecord, read_record
-from mentor.data.squares import centre_square, padded_square, squash
+from mentor.data.squares import centre_square, padded_square, reference_square, squash
 from mentor.prompt import IMAGE_PLACEHOLDER, Prompt
 
 WHOLE_BOX = 0.5
@@ -47,7 +47,7 @@ def released_example(
         return Example(checked_prompt(templates.text_to_image(fields.text)), target, fields.task)
     if fields.task in ("reconstruct", "text_to_image"):
         target = centre_square(read(fields.image_path[0]), size)
-        reference = _square(read((fields.source_image or fields.image_path)[0]), size, options)
+        reference = reference_square(read((fields.source_image or fields.image_path)[0]), size, options.fit)
         words = "" if wordless else fields.text
         return Example(
             checked_prompt(templates.reconstruct(words), [reference], [templates.WHOLE_IMAGE]), target, "reconstruct"
@@ -74,17 +74,18 @@ def _of_objects(
         images = [squash(padded_square(read(name)), size) for name in fields.image_path]
         queries = fields.objects if len(fields.objects) == len(images) else ()
         return Example(checked_prompt(fields.text, images, queries), centre_square(source, size), "interleaved")
-    picture = _square(source, size, options)
+    picture = reference_square(source, size, options.fit)
     if fields.task == "multi":
         return _multi(fields, picture, read, rng, size, options)
     name = fields.objects[0]
     if fields.task == "subject":
-        reference = _square(read(fields.image_path[0]), size, options)
+        reference = reference_square(read(fields.image_path[0]), size, options.fit)
         return Example(_about(fields, [name], [reference], rng, options), picture, "subject")
     mask = _mask(read(fields.image_path[0], mask=True), size, options)
     if fields.task == "segment":
         shown = Image.fromarray(np.where(mask[..., None], np.asarray(picture), 0).astype(np.uint8))
-        text = templates.segment(name) if fields.masked else f"{IMAGE_PLACEHOLDER}\n {fields.text}"
+        named = fields.masked or options.label == "always"
+        text = templates.segment(name) if named else f"{IMAGE_PLACEHOLDER}\n {fields.text}"
         return Example(checked_prompt(text, [picture], [name]), shown, "segment", mask)
     if background is None:
         raise ValueError("recovery needs pictures to put objects on: give options.backgrounds")
@@ -151,10 +152,6 @@ def _crop(picture: Image.Image, mask: NDArray[np.bool_], size: int, *, whole: bo
     pixels = np.asarray(picture) if whole else np.where(mask[..., None], np.asarray(picture), 0)
     box = pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(np.uint8)
     return squash(padded_square(Image.fromarray(box)), size)
-
-
-def _square(image: Image.Image, size: int, options: ReleasedOptions) -> Image.Image:
-    return squash(image, size) if options.fit == "squash" else centre_square(image, size)
 
 
 def _mask(marked: Image.Image, size: int, options: ReleasedOptions) -> NDArray[np.bool_]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from PIL import Image
 
+from mentor.config.sources import Fit
+
 LONGEST = 16
 """A picture that is more times as long as wide is a strip: scaled to a square's side it could take gigabytes."""
 
@@ -39,12 +41,17 @@ def centre_square(image: Image.Image, side: int) -> Image.Image:
     return image.crop((left, top, left + side, top + side))
 
 
-def padded_square(image: Image.Image, colour: str = "black") -> Image.Image:
-    """The picture in the middle of a square as wide as its longer side."""
+def reference_square(image: Image.Image, side: int, fit: Fit) -> Image.Image:
+    """A reference of ``side`` x ``side`` pixels: the whole picture or its centre."""
+    return squash(image, side) if fit == "squash" else centre_square(image, side)
+
+
+def padded_square(image: Image.Image) -> Image.Image:
+    """The picture in the middle of a black square as wide as its longer side."""
     if max(image.size) > LONGEST * min(image.size):
         image = image.copy()  # what is given stays as it is
         image.thumbnail((_STRIP, _STRIP))
     side = max(image.size)
-    square = Image.new("RGB", (side, side), colour)
+    square = Image.new("RGB", (side, side))
     square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
     return square

@@ -1,4 +1,4 @@
-"""Classifier-free guidance (Ho & Salimans 2022; paper 2.3)."""
+"""Classifier-free guidance (Ho & Salimans 2022; paper 2.1)."""
 
 from __future__ import annotations
 
