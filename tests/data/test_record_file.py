@@ -116,7 +116,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert RecordFile(path)[19] == RECORDS[19]
     assert len(list((tmp_path / "cache").rglob("*.npy"))) == 1
-    assert not list(tmp_path.glob("*.partial"))
+    assert not list(tmp_path.glob(".partial-*"))
 
 
 def test_damage(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_damage(tmp_path: Path) -> None:
         RecordFile(tmp_path / "c.json")
 
 
-def test_a_million_lines_are_found_quickly(tmp_path: Path) -> None:
+def test_a_million_lines_have_an_index_that_lies_on_the_disk(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'{"n": 12345}\n' * 1_000_000)
     records = RecordFile(path)

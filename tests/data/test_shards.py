@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
-from mentor.data.shards import PrecomputedDataset, Row, read_manifest, shard_name
+from mentor.data import shards
+from mentor.data.shards import PrecomputedDataset, Row, read_manifest, shard_name, write_shard
 from tests.training.tiny_mentor import dataset, rows
 
 
@@ -27,6 +29,23 @@ def test_rows_come_back_from_several_shards(tmp_path: Path) -> None:
     assert data.counts() == {"text_to_image": 5, "subject": 4, "multi": 4}
     assert data[0].features.shape[1:] == (4, 16)
     assert data[0].ids.dtype == data[0].codes.dtype == torch.int64
+
+
+def test_others_may_read_a_shard_and_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / shard_name("train", 0)
+    write_shard(path, rows(3))
+    assert path.stat().st_mode & 0o444 == 0o444
+
+    def full(tensors: object, partial: Path) -> None:
+        partial.write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(shards, "save_file", full)
+    with pytest.raises(
+        ValueError, match=r"train-00000.safetensors cannot be written .*No space left.*is the disk full\?"
+    ):
+        write_shard(path, rows(4))
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_tasks_can_be_left_out(tmp_path: Path) -> None:

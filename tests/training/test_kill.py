@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mentor.training.run_folder import PARTIAL, complete
+from mentor.files import PARTIAL
+from mentor.training.run_folder import complete
 from tests.training import runs
 from tests.training.together import losses, start, tensors
 

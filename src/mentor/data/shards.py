@@ -10,7 +10,6 @@ Shape letters: L image tokens, P visual tokens an image, Dv their width, M image
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mentor.data.tasks import TASKS
+from mentor.files import whole, write_text
 
 SPLITS = ("train", "held_out")
 TASK_NAMES = (
@@ -61,7 +61,7 @@ class Row:
 
 
 def write_shard(path: Path, rows: Sequence[Row]) -> None:
-    """Writes rows as one shard, complete or not at all."""
+    """Writes rows as one shard, complete or not at all; ValueError where it cannot be written."""
     tensors = {
         "ids": torch.cat([row.ids for row in rows]).to(torch.int32),
         "ids_ends": torch.tensor([len(row.ids) for row in rows]).cumsum(0),
@@ -75,9 +75,12 @@ def write_shard(path: Path, rows: Sequence[Row]) -> None:
     if queries:
         tensors["queries"] = torch.cat(queries).to(torch.int32)
         tensors["queries_ends"] = torch.tensor([len(ids) for ids in queries]).cumsum(0)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    save_file(tensors, partial)
-    partial.replace(path)
+    try:
+        with whole(path) as partial:
+            save_file(tensors, partial)
+            partial.chmod(0o644)  # safetensors leaves it readable by its owner alone
+    except SafetensorError as error:
+        raise ValueError(f"{path} cannot be written ({error}); is the disk full?") from error
 
 
 def shard_name(split: str, number: int) -> str:
@@ -87,9 +90,7 @@ def shard_name(split: str, number: int) -> str:
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Records what the shards of a folder were made from, complete or not at all."""
-    partial = folder / f"{_MANIFEST}.{os.getpid()}.partial"
-    partial.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    partial.replace(folder / _MANIFEST)
+    write_text(folder / _MANIFEST, json.dumps(manifest, indent=2) + "\n")
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

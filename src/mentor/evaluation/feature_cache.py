@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
+
+from mentor.files import whole
 
 if TYPE_CHECKING:
     from mentor.evaluation.backbones import Backbone
@@ -62,10 +63,5 @@ def _chunks(pictures: Iterable[Image.Image]) -> Iterator[list[Image.Image]]:
 
 
 def _save(row: Features, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            np.save(file, row, allow_pickle=False)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole(path) as partial, partial.open("wb") as file:
+        np.save(file, row, allow_pickle=False)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from mentor.evaluation.published import published_rows
 from mentor.evaluation.record_means import record_means
 from mentor.evaluation.stand_ins import STAND_IN
 from mentor.evaluation.statistics import bootstrap, cluster_of, mean_of_all
+from mentor.files import write_text
 from mentor.prompt import Prompt
 
 METADATA = "evaluation_metadata.jsonl"
@@ -185,9 +185,7 @@ def _judged(
     kept = cache / "geneval" / f"{key}.json"
     if not kept.is_file():
         kept.parent.mkdir(parents=True, exist_ok=True)
-        temporary = kept.with_name(f".{key}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(failure_of(picture, detector(picture), metadata, namer)), encoding="utf-8")
-        os.replace(temporary, kept)
+        write_text(kept, json.dumps(failure_of(picture, detector(picture), metadata, namer)))
     reason: str | None = json.loads(kept.read_text(encoding="utf-8"))
     return reason
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 import re
 import threading
@@ -17,6 +16,7 @@ from typing import Any
 
 from mentor.evaluation.judge_client import JudgeBusy, JudgeDown, QuestionFailed, Reply, Turn, VisionJudge
 from mentor.evaluation.protocol import Progress
+from mentor.files import write_text
 
 BEST = 4
 """Scores are whole numbers from 0 to this."""
@@ -231,12 +231,7 @@ class Panel:
             "reply": asdict(reply),
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-        try:
-            temporary.write_text(json.dumps(kept, indent=1), encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_text(path, json.dumps(kept, indent=1))
 
 
 def _digest(of: Any) -> str:

@@ -7,7 +7,6 @@ B pairs, R picture side in pixels, F numbers in a feature.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -20,6 +19,7 @@ from PIL import Image
 
 from mentor.evaluation.pixels import to_pixels
 from mentor.evaluation.tokenizer import psnr
+from mentor.files import whole
 from mentor.models.perceptual import STLPIPS
 
 Numbers = NDArray[np.float64]
@@ -123,12 +123,8 @@ class Statistics:
 
     def save(self, path: Path) -> None:
         """Write ``mu`` and ``sigma`` into an .npz file, whole or not at all."""
-        temporary = path.with_name(f".{os.getpid()}-{path.name}")
-        try:
-            np.savez(temporary, mu=self.mean, sigma=self.covariance)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole(path) as partial, partial.open("wb") as file:
+            np.savez(file, mu=self.mean, sigma=self.covariance)
 
 
 def frechet_distance(one: Statistics, two: Statistics) -> float:

@@ -14,7 +14,6 @@ from PIL import Image
 from mentor.evaluation.answers import Pictures
 from mentor.evaluation.plots import Mark, bars, plane
 from mentor.evaluation.protocol import Item, Record
-from mentor.evaluation.results import write_text
 from mentor.evaluation.tables import (
     failure_rows,
     group_tables,
@@ -25,6 +24,7 @@ from mentor.evaluation.tables import (
     shown_columns,
     stand_ins,
 )
+from mentor.files import write_text
 
 SHOWN, THUMB, REFERENCES = 24, 176, 2
 """Items in the grid, the longest side of their pictures in pixels, and references shown of each."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -17,6 +16,7 @@ import mentor
 from mentor.data.tasks import Sample
 from mentor.evaluation.contact_sheet import Entry, contact_sheet
 from mentor.evaluation.following import ATTRIBUTES
+from mentor.files import whole, write_text
 
 FIRST = 24
 """Pictures shown in a report: always the first ones, never a choice."""
@@ -86,7 +86,7 @@ def scene_lines(results: Mapping[str, Any]) -> list[str]:
 
 def write_json(path: Path, results: Mapping[str, Any]) -> None:
     """Write the results whole or not at all. Raises ``OSError`` when the disk refuses."""
-    _write(path, json.dumps(results, indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(results, indent=2, allow_nan=False) + "\n")
 
 
 def write_scene_report(
@@ -106,9 +106,8 @@ def write_scene_report(
         for number, sample in enumerate(samples[:FIRST])
     ]
     sheet = contact_sheet(entries, columns=2, cell=112)
-    temporary = folder / f".scenes-{os.getpid()}.tmp"
-    sheet.save(temporary, format="PNG")
-    os.replace(temporary, folder / "scenes.png")
+    with whole(folder / "scenes.png") as partial:
+        sheet.save(partial, format="PNG")
     header, *rows = scene_table(results)
     lines = [
         f"# Scene benchmark: {results['name']}",
@@ -129,7 +128,7 @@ def write_scene_report(
         "",
     ]
     page = folder / "report.md"
-    _write(page, "\n".join(lines))
+    write_text(page, "\n".join(lines))
     return page
 
 
@@ -143,9 +142,3 @@ def _interval(interval: Sequence[float]) -> str:
 
 def _errors(values: Mapping[str, float]) -> str:
     return f"MSE {values['mse']:.4f}, PSNR {values['psnr']:.2f} dB, ST-LPIPS {values['st_lpips']:.3f}"
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

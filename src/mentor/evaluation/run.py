@@ -11,8 +11,9 @@ from mentor.evaluation.answers import AnswerStore, Painter, Pictures
 from mentor.evaluation.page import write_page
 from mentor.evaluation.protocol import Benchmark, Item, Progress, Scores, Source, Tools
 from mentor.evaluation.report import provenance
-from mentor.evaluation.results import commit, with_failures, write_run, write_text
+from mentor.evaluation.results import commit, with_failures, write_run
 from mentor.evaluation.tables import markdown_report
+from mentor.files import write_text
 
 PainterOf = Callable[[Item], Painter]
 """The painter of an item; the same for all, except with weights tuned on each subject."""

@@ -14,7 +14,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mentor.training.run_folder import write_text
+from mentor.files import write_text
 from mentor.training.trackers import Trackers
 
 _LINE_SECONDS = 30.0
@@ -43,7 +43,8 @@ class RunLog:
         )  # fmt: skip
         self.task = self.progress.add_task("training", total=steps, completed=start)
         self.trackers = Trackers(trackers, folder, recipe=recipe, start=start)
-        _drop_after(folder / "metrics.jsonl", start)
+        self.spent = _drop_after(folder / "metrics.jsonl", start)
+        """Seconds that the run took before it was resumed."""
         self.file = (folder / "metrics.jsonl").open("a", encoding="utf-8")
 
     def __enter__(self) -> RunLog:
@@ -103,7 +104,7 @@ class RunLog:
         self.console.print(line, highlight=False, soft_wrap=True, markup=False)
 
     def _write(self, done: int, kind: str, metrics: dict[str, float]) -> None:
-        seconds = round(time.monotonic() - self.began, 2)
+        seconds = round(self.spent + time.monotonic() - self.began, 2)
         # What is no finite number has no place in JSON: it becomes null.
         numbers = {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}
         self.file.write(json.dumps({"step": done, "kind": kind, "seconds": seconds} | numbers) + "\n")
@@ -111,8 +112,11 @@ class RunLog:
         self.trackers.numbers(done, {f"{kind}/{name}": float(value) for name, value in metrics.items()})
 
 
-def _drop_after(path: Path, step: int) -> None:
-    """Removes records later than ``step``: they belong to the part of a killed run that is computed again."""
-    if path.exists():
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-        write_text(path, "".join(line + "\n" for line in lines if json.loads(line)["step"] <= step))
+def _drop_after(path: Path, step: int) -> float:
+    """Removes records later than ``step``, which a resumed run computes again; returns the seconds of the last one kept."""
+    if not path.exists():
+        return 0.0
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+    kept = [line for line in lines if json.loads(line)["step"] <= step]
+    write_text(path, "".join(line + "\n" for line in kept))
+    return float(json.loads(kept[-1])["seconds"]) if kept else 0.0

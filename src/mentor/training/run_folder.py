@@ -15,9 +15,9 @@ from typing import Any
 
 from mentor.config.load import differences, from_dict, to_dict
 from mentor.config.run import TrainConfig
+from mentor.files import PARTIAL, write_text
 from mentor.training.trackers import ID
 
-PARTIAL = ".partial-"
 """What the name of a folder or file begins with until it is complete."""
 STATE = "state.json"
 """The part of a checkpoint that is written last."""
@@ -125,13 +125,6 @@ def remove_folder(folder: Path) -> None:
         shutil.rmtree(doomed, ignore_errors=True)
         folder.rename(doomed)
         shutil.rmtree(doomed)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file, complete or not at all."""
-    partial = path.with_name(PARTIAL + path.name)
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 def _read_recipe(path: Path) -> TrainConfig:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mentor.files import whole
+
 # Small files suit version control; the gzip layer only removes tar's padding.
 _SHARD_BYTES = 4_500_000
 FORMAT = 1
@@ -90,10 +92,9 @@ def _split(entries: list[Entry]) -> list[list[Entry]]:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name and move it into place."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    """Write a file, whole or not at all."""
+    with whole(path) as partial:
+        partial.write_bytes(data)
 
 
 def write_source(
