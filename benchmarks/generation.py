@@ -1,6 +1,7 @@
 """How long one picture takes: our decode against ``transformers``' ``LlamaForCausalLM.generate`` of the same shape.
 
-    python benchmarks/generation.py [--json] [--width 256 --layers 8 --heads 4] [--threads 2] [--compile]
+    python benchmarks/generation.py [--json] [--width 256 --layers 8 --heads 4] [--threads 2] [--device cuda --dtype bfloat16]
+        [--compile]
 
 Both models are LLaMA blocks with random weights and the same number of parameters. Both generate one picture with
 classifier-free guidance (a batch of two) and take the most likely token, so that both do the same work. Runs alternate
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, LogitsProcessorList
 
 from mentor.config.model import DecoderConfig
+from mentor.config.sampling import GenerationSettings
 from mentor.generation.decode import generate_tokens
 from mentor.generation.guidance import guided
 from mentor.models.decoder import Decoder, mlp_width
@@ -51,19 +53,15 @@ class Guidance:
 
 def ours(config: DecoderConfig, prefix: Tensor, *, temperature: float, compiled: bool) -> Callable[[], Tensor]:
     """A function that generates one picture with our decode."""
-    mentor = BareMentor(config).eval()
-    mask = torch.ones(prefix.shape[:2], dtype=torch.bool)
-    return lambda: generate_tokens(
-        mentor,
-        prefix,
-        mask,
-        cfg_scale=CFG_SCALE,
-        temperature=temperature,
-        top_k=0,
-        top_p=1.0,
-        generators=[torch.Generator().manual_seed(0)],
-        compiled=compiled,
-    )
+    mentor = BareMentor(config).to(prefix.device, prefix.dtype).eval()
+    mask = torch.ones(prefix.shape[:2], dtype=torch.bool, device=prefix.device)
+    settings = GenerationSettings(CFG_SCALE, temperature)
+
+    def generate() -> Tensor:
+        generators = [torch.Generator(prefix.device).manual_seed(0)]
+        return generate_tokens(mentor, prefix, mask, settings, generators=generators, compiled=compiled)
+
+    return generate
 
 
 def theirs(config: DecoderConfig, prefix: Tensor) -> Callable[[], Tensor]:
@@ -82,11 +80,13 @@ def theirs(config: DecoderConfig, prefix: Tensor) -> Callable[[], Tensor]:
             eos_token_id=None,
             pad_token_id=None,
         )
-    ).eval()
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    assert parameters == sum(parameter.numel() for parameter in Decoder(config).parameters())
+    )
+    model = model.to(prefix.device, prefix.dtype).eval()
+    with torch.device("meta"):
+        expected = sum(parameter.numel() for parameter in Decoder(config).parameters())
+    assert sum(parameter.numel() for parameter in model.parameters()) == expected
     embeds = prefix.repeat(2, 1, 1)
-    mask = torch.ones(embeds.shape[:2], dtype=torch.int64)
+    mask = torch.ones(embeds.shape[:2], dtype=torch.int64, device=prefix.device)
 
     def generate() -> Tensor:
         return model.generate(
@@ -109,6 +109,8 @@ def measure(
         for name, generate in systems.items():
             wall, processor = time.perf_counter(), time.process_time()
             tokens = generate()
+            if tokens.is_cuda:
+                torch.cuda.synchronize()
             elapsed = time.perf_counter() - wall, time.process_time() - processor
             assert tokens.shape[1] == num_tokens, (name, tokens.shape)
             if turn:
@@ -124,6 +126,8 @@ def main() -> None:
     parser.add_argument("--vocab", type=int, default=2048)
     parser.add_argument("--grid", type=int, default=16, help="side of the token grid: 16 is a picture of 256 tokens")
     parser.add_argument("--prefix", type=int, default=40, help="condition tokens")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--compile", action="store_true", help="also time the compiled decode step")
@@ -139,7 +143,7 @@ def main() -> None:
         vocab_size=arguments.vocab,
         grid=arguments.grid,
     )
-    prefix = torch.randn(1, arguments.prefix, config.width)
+    prefix = torch.randn(1, arguments.prefix, config.width).to(arguments.device, getattr(torch, arguments.dtype))
     systems = {
         "ours": ours(config, prefix, temperature=0.0, compiled=False),
         "hf": theirs(config, prefix),
@@ -158,6 +162,7 @@ def main() -> None:
         "cpu_ms_per_token": {name: round(cpu * 1000 / config.num_tokens, 3) for name, cpu in processor.items()},
         "runs": {name: [round(wall, 4) for wall, _ in times] for name, times in seconds.items()},
         "settings": vars(arguments),
+        "machine": torch.cuda.get_device_name() if prefix.is_cuda else platform.processor() or platform.machine(),
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,

@@ -46,7 +46,8 @@ from mentor.models.decoder import Decoder
 
 def useful_work(config: DecoderConfig, samples: Samples, steps: int) -> float:
     """Floating-point operations of an average step, forward and backward, that padding and masked keys have no part in."""
-    blocks = sum(p.numel() for layer in Decoder(config).layers for p in layer.parameters() if p.dim() == 2)
+    with torch.device("meta"):
+        blocks = sum(p.numel() for layer in Decoder(config).layers for p in layer.parameters() if p.dim() == 2)
     head, total = config.width * config.vocab_size, 0
     for index in range(1, steps + 1):
         for length in samples.batch(index)["lengths"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,17 +60,24 @@ class Samples:
         }
 
 
-class BareDecoder(Objective):
-    """The decoder alone, its prefix looked up in its own embedding; notes when each step begins."""
+class Enough(Exception):
+    """Ends a training that was measured, before it writes gigabytes of a checkpoint."""
 
-    def __init__(self, config: DecoderConfig, *, packed: bool) -> None:
+
+class BareDecoder(Objective):
+    """The decoder alone, its prefix looked up in its own embedding; notes when each step begins, and ends after ``steps``."""
+
+    def __init__(self, config: DecoderConfig, steps: int, device: str, *, packed: bool) -> None:
         torch.manual_seed(0)
-        self.module = nn.ModuleDict({"decoder": Decoder(config)})
-        self.packed = packed
+        with torch.device(device):
+            self.module = nn.ModuleDict({"decoder": Decoder(config)})
+        self.steps, self.packed = steps, packed
         self.began: list[tuple[float, float]] = []
 
     def loss(self, batch: dict[str, Any], step: int) -> tuple[Tensor, dict[str, float | Tensor]]:
         self.began.append(now(batch["tokens"].device))
+        if len(self.began) > self.steps:
+            raise Enough
         decoder, prompts, tokens = self.module["decoder"], batch["prompts"], batch["tokens"]
         lengths = torch.tensor(batch["lengths"], device=prompts.device)
         if self.packed:
@@ -100,15 +108,15 @@ def ours(
             "precision": "bf16_pure",
             "compile": compiled,
             "data": {"batch_size": samples.batch_size},
-            "schedule": {"steps": steps + 1},
+            "schedule": {"steps": steps + 2},
             "logging": {"every": 0, "evaluate_every": 0, "grid_every": 0, "trackers": []},
             "checkpointing": {"every": 10_000},
         },
     )
 
     def train() -> list[float]:
-        objective = BareDecoder(config, packed=packed)
-        with tempfile.TemporaryDirectory() as folder:
+        objective = BareDecoder(config, steps, device, packed=packed)
+        with tempfile.TemporaryDirectory() as folder, suppress(Enough):
             Trainer(recipe, objective, samples, device=device).run(Path(folder) / "run")
         return np.diff(objective.began, axis=0).tolist()
 
@@ -156,7 +164,9 @@ def theirs(config: DecoderConfig, samples: Samples, steps: int, device: str) -> 
     def train() -> list[float]:
         torch.manual_seed(0)
         model, clock = transformers.LlamaForCausalLM(shape), Clock()
-        assert sum(p.numel() for p in model.parameters()) == sum(p.numel() for p in Decoder(config).parameters())
+        with torch.device("meta"):
+            expected = sum(p.numel() for p in Decoder(config).parameters())
+        assert sum(p.numel() for p in model.parameters()) == expected
         with tempfile.TemporaryDirectory() as folder:
             arguments = transformers.TrainingArguments(
                 output_dir=folder,

@@ -6,12 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image, ImageDraw
 
 if TYPE_CHECKING:
     from mentor.data.corpus import Background, Corpus, Cutout
 
 SIDE = 128
+
+# The same examples everywhere, and no deadline: machines are busy.
+settings.register_profile("mentor", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("mentor")
 
 
 def _shape(kind: str, colour: tuple[int, int, int], accent: tuple[int, int, int], squeeze: float) -> Image.Image:

@@ -13,7 +13,7 @@ from mentor.config.load import from_dict
 from mentor.config.model import ConnectorConfig, ImageTokenizerConfig
 from mentor.models.connector import MLPConnector
 from mentor.models.image_tokenizer import ImageTokenizer
-from mentor.training.start import load_image_tokenizer
+from mentor.training.start import fill_image_tokenizer
 from tests.checkpoint.official_files import golden_weights, save, save_tokenizer
 from tests.parity.fixtures import OWN_GOLDEN_DIR, load_golden
 
@@ -30,7 +30,7 @@ def test_an_image_tokenizer_becomes_a_folder_that_training_starts_from(tmp_path,
 
     config = from_dict(ImageTokenizerConfig, json.loads((tmp_path / "out" / "config.json").read_text()))
     tokenizer = ImageTokenizer(config).eval()
-    load_image_tokenizer(tokenizer, str(tmp_path / "out"))
+    fill_image_tokenizer(tokenizer, str(tmp_path / "out"))
     golden = load_golden(name, OWN_GOLDEN_DIR)
     assert torch.equal(tokenizer.encode(golden.io["in.images"]).flatten(), golden.io["out.indices"])
 

@@ -80,7 +80,8 @@ def test_an_image_without_a_subject_is_told_to_be_drawn_again(
 
 def test_the_batch_size_changes_no_picture(run: Run, tiny_model: Path, out: Path) -> None:
     for name, size in (("a", 16), ("b", 2)):
-        assert run("generate", "a fox", "-n", 3, "--batch-size", size, "--model", tiny_model, "-o", out / f"{name}.png")
+        words = ["-n", 3, "--batch-size", size, "--model", tiny_model, "-o", out / f"{name}.png"]
+        assert run("generate", "a fox", *words).status == 0
     for index in range(3):
         one, other = (np.asarray(load_image(out / f"{name}-{index}.png")) for name in "ab")
         assert np.array_equal(one, other)

@@ -63,6 +63,23 @@ def test_values_may_stand_before_and_behind_flags(run: Run, words: list[str]) ->
     assert "effective batch: 4 (4 x 1), samples in all: 12" in run("train", "debug", *words).out
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["bench", "--seed", "99999999999999999999"],
+        ["evaluate", "scenes", "--out", "never", "--seed", "-1"],
+        ["gallery", "--out", "never.png", "--seed", "99999999999999999999"],
+        ["ablate", "--out", "never", "--seeds", "0", "-1", "--dry-run"],
+        ["train", "debug", "seed=99999999999999999999", "--dry-run"],
+        ["precompute", "debug", "seed=-1"],
+    ],
+)
+def test_a_seed_that_no_generator_takes_is_one_line(run: Run, words: list[str]) -> None:
+    outcome = run(*words)
+    assert outcome.status == 2 and "seed: expected a whole number from 0 to " in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+
+
 def test_other_words_behind_flags_are_refused(run: Run) -> None:
     done = run("train", "debug", "--dry-run", "schedule.steps=3", "more", "--lr=3")
     assert done.status == 2

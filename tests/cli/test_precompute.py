@@ -47,6 +47,16 @@ def test_shards_of_released_records(tmp_path: Path, tiny_model: Path, capsys: py
     assert (tmp_path / "shards" / "rejects.jsonl").read_text().count("absent.png") >= 1
 
 
+@pytest.mark.parametrize(
+    ("flag", "value", "least"), [("--shard-size", "0", 1), ("--shard-size", "-5", 1), ("--workers", "-1", 0)]
+)
+def test_numbers_that_cannot_be_are_one_line(
+    capsys: pytest.CaptureFixture[str], flag: str, value: str, least: int
+) -> None:
+    assert main(["precompute", "debug", flag, value]) == 2
+    assert f"{flag}: expected {least} or more, got {value}" in capsys.readouterr().err
+
+
 def test_a_launcher_is_refused(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
-import torch
 from PIL import Image
 
 from mentor.data.corpus import Corpus
@@ -33,7 +32,6 @@ class FakePainter:
 
 @pytest.fixture(scope="session")
 def trunk() -> STLPIPS:
-    torch.set_num_threads(1)
     return STLPIPS()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+import pytest
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -24,6 +25,8 @@ from transformers import (
     ViTConfig,
     ViTModel,
 )
+
+from mentor.evaluation.detectors import Mask2Former
 
 WORDS = ("a", "photo", "of", "red", "blue", "white", "colored", "object", "dog", "cat", "bench", "on", "the", "beach")
 END = 1
@@ -98,6 +101,23 @@ class FakeInception(nn.Module):
     def forward(self, x: Tensor, return_features: bool = False) -> Tensor:
         features = self.layers((x.float() - 128) / 128)
         return features if return_features else features.sum(1)
+
+
+def answer_with_a_dog(detector: Mask2Former, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replaces what a random network sees by one known query: a dog in the right half."""
+    true = type(detector.model).forward
+
+    def told(self: nn.Module, **inputs: Tensor) -> object:
+        outputs = true(self, **inputs)
+        outputs.class_queries_logits = torch.full_like(outputs.class_queries_logits, -20.0)
+        outputs.class_queries_logits[:, :, 80] = 20.0
+        outputs.class_queries_logits[0, 0, 16], outputs.class_queries_logits[0, 0, 80] = 20.0, -20.0
+        outputs.masks_queries_logits = torch.full_like(outputs.masks_queries_logits, -20.0)
+        half = outputs.masks_queries_logits.shape[-1] // 2
+        outputs.masks_queries_logits[0, 0, :, half:] = 20.0
+        return outputs
+
+    monkeypatch.setattr(type(detector.model), "forward", told)
 
 
 def save_inception(path: Path) -> FakeInception:

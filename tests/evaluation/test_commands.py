@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 import mentor.data.corpus
-from mentor.checkpoint.store import save_bundle
+from mentor.checkpoint.store import load_image_tokenizer, save_bundle
 from mentor.cli.main import main
 from mentor.data.corpus import Corpus
 from mentor.evaluation.benchmarks import BENCHMARKS
+from mentor.evaluation.tokenizer import evaluate_tokenizer
 from mentor.generation.png_metadata import read_metadata
 from tests.generation.tiny_bundle import tiny_bundle
 
@@ -133,7 +134,7 @@ def test_gallery_writes_two_sheets_that_know_their_seeds(model: Path, tmp_path: 
     [
         (["evaluate", "scenes", "--out", "{out}", "-n", "0"], "-n: expected 1 or more, got 0"),
         (["evaluate", "scenes", "--out", "{out}", "--batch-size", "0"], "--batch-size: expected 1 or more"),
-        (["evaluate", "scenes", "--out", "{out}", "--seed", "-1"], "--seed: expected 0 or more"),
+        (["evaluate", "scenes", "--out", "{out}", "--seed", "-1"], "--seed: expected a whole number from 0 to"),
         (["evaluate", "scenes", "--out", "{out}", "--cfg-scale", "nan"], "cfg-scale"),
         (["evaluate", "scenes", "--out", "{out}", "--corpus", "{out}/none"], "no corpus pack"),
         (["evaluate", "scenes", "--out", "{out}", "--model", "no-such-model"], "no-such-model"),
@@ -172,3 +173,31 @@ def test_mistakes_are_told_in_one_line(
     assert status == 2
     assert told.format(out=tmp_path / "out") in error and error.count("\n") == 1
     assert not list(tmp_path.rglob("*.png"))
+
+
+@pytest.mark.usefixtures("few_subjects")
+def test_an_image_tokenizer_is_scored_alone(
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    small_corpus: Corpus,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    words = ["evaluate", "tokenizer", "--model", str(model), "--sizes", "64", "32", "-n", "4"]
+    assert main([*words, "--out", str(tmp_path / "scores.json")]) == 0
+    shown = capsys.readouterr().out
+    assert "ST-LPIPS" in shown and "codes used" in shown
+    written = json.loads((tmp_path / "scores.json").read_text())
+    assert written["pictures"] == 4 and list(written["sizes"]) == ["64", "32"]
+    expected = evaluate_tokenizer(load_image_tokenizer(model), small_corpus, sizes=(32,), count=4)["32"]
+    assert written["sizes"]["32"] == pytest.approx(expected)
+    for wrong, message in ((["--sizes", "60"], "divisible by"), (["-n", "0"], "at least 1 held-out picture")):
+        assert main([*words, *wrong]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_scenes_have_no_presets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for wrong in (["--preset", "original"], ["--backbone", "clip=here"]):
+        assert main(["evaluate", "scenes", "--out", str(tmp_path / "out"), *wrong]) == 2
+        assert "--preset, --backbone: the scenes are judged in one way alone" in capsys.readouterr().err

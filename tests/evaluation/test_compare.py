@@ -40,6 +40,21 @@ def test_a_constant_gain_has_an_interval_without_width() -> None:
     assert rows[1][4].endswith("*") and not rows[2][4].endswith("*")
 
 
+def test_pictures_of_one_folder_are_no_cluster() -> None:
+    """Reconstruction: a gain in half of the pictures is uncertain, also where all of them lie in one folder."""
+    runs = [saved("a", [0.0] * 10), saved("b", [0.0, 1.0] * 5)]
+    for run in runs:
+        for line in run.items:
+            line["key"] = f"coco/{line['key']}"
+    low, high = compare(*runs).differences[0].interval
+    assert low == high == 0.5
+    for run in runs:
+        for line in run.items:
+            line["groups"] = {"folder": "coco"}
+    low, high = compare(*runs).differences[0].interval
+    assert 0 < low < 0.5 < high < 1
+
+
 def test_the_interval_agrees_with_the_normal_one() -> None:
     rng = np.random.default_rng(1)
     one, two = rng.normal(size=400), rng.normal(0.1, size=400)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from mentor.data.colours import COLOURS as SRGB
@@ -21,7 +20,7 @@ from mentor.evaluation.detectors import (
     box_of,
     cut_out,
 )
-from tests.evaluation.networks import save_mask2former
+from tests.evaluation.networks import answer_with_a_dog, save_mask2former
 
 CLASSES = Path(str(files("mentor"))) / "assets/samples/geneval/classes"
 
@@ -51,19 +50,7 @@ def test_mask2former_gives_the_boxes_and_scores_of_its_masks(tmp_path: Path, mon
     detector = Mask2Former(str(save_mask2former(tmp_path)))
     picture = Image.new("RGB", (96, 48), "white")
     assert all(each.mask.shape == (48, 96) for each in detector(picture))
-    true = type(detector.model).forward
-
-    def told(self: torch.nn.Module, **inputs: torch.Tensor) -> object:
-        outputs = true(self, **inputs)
-        outputs.class_queries_logits = torch.full_like(outputs.class_queries_logits, -20.0)
-        outputs.class_queries_logits[:, :, 80] = 20.0
-        outputs.class_queries_logits[0, 0, [16, 80]] = torch.tensor([20.0, -20.0])
-        outputs.masks_queries_logits = torch.full_like(outputs.masks_queries_logits, -20.0)
-        half = outputs.masks_queries_logits.shape[-1] // 2
-        outputs.masks_queries_logits[0, 0, :, half:] = 20.0
-        return outputs
-
-    monkeypatch.setattr(type(detector.model), "forward", told)
+    answer_with_a_dog(detector, monkeypatch)
     found = detector(picture)
     assert [each.label for each in found] == ["dog"]
     assert found[0].score == pytest.approx(1, abs=5e-3) and found[0].mask.shape == (48, 96)

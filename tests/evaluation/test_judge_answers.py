@@ -25,8 +25,8 @@ def asked(body: dict[str, Any]) -> int:
     return int(body["messages"][0]["content"].split()[-1])
 
 
-def panel(url: str, folder: Path, *, threads: int = 4, retries: int = 3, **options: Any) -> Panel:
-    judge = EndpointJudge(url, "pinned", threads=threads, timeout=0.5)
+def panel(url: str, folder: Path, *, threads: int = 4, retries: int = 3, timeout: float = 20, **options: Any) -> Panel:
+    judge = EndpointJudge(url, "pinned", threads=threads, timeout=timeout)
     return Panel(judge, folder, retries=retries, pause=0.01, **options)
 
 
@@ -160,7 +160,7 @@ def test_garbage_is_asked_again_and_then_counted(tmp_path: Path) -> None:
 def test_errors_and_silence_are_asked_again_until_they_end(tmp_path: Path) -> None:
     trouble = {0: Answer(status=500), 1: Answer(delay=0.8), 2: Answer(body=b"<html>"), 3: Answer("Score: 3")}
     with judge_server(lambda number, body: trouble[number]) as server:
-        (verdict,) = panel(server.url, tmp_path, retries=3).ask(questions(1))
+        (verdict,) = panel(server.url, tmp_path, retries=3, timeout=0.5).ask(questions(1))
     assert verdict.score == 3 and len(server.requests) == 4
     assert len({body["seed"] for body in server.requests}) == 1  # the same question, not another try
 

@@ -64,6 +64,8 @@ def test_a_perfect_answer_has_no_distance_and_a_gray_one_the_known_error(folder:
     assert wrong.numbers["clip_i"] < 1
     assert missing.failure == "no picture" and scores.summary["failed"] == 1
     assert scores.summary["l2"] == pytest.approx(wrong.numbers["l2"] / 2)
+    # Two pictures of one folder are two pieces of evidence.
+    assert scores.summary["intervals"]["l2"] == pytest.approx([0, wrong.numbers["l2"]])
     assert scores.backbones["clip"].startswith("CLIP ") and scores.backbones["perceptual"] == "ST-LPIPS"
 
 

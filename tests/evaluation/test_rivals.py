@@ -26,7 +26,6 @@ SMALL = ["steps=2", "size=16"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
     made = tmp_path_factory.mktemp("rivals")
     save_stable_diffusion(made / "sd")
     save_ip_adapter(made / "adapter", made / "sd")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import importlib.util
 from pathlib import Path
 from types import ModuleType
@@ -78,5 +80,9 @@ def test_the_readme_shows_only_files_and_names_that_exist() -> None:
         if word.startswith("examples/"):
             assert (EXAMPLES.parent / word).exists(), word
     snippet = readme.partition("```python\n")[2].partition("```")[0]
-    compile(snippet, "README.md", "exec")
+    imported = [node for node in ast.walk(ast.parse(snippet)) if isinstance(node, ast.ImportFrom)]
+    assert imported
+    for node in imported:
+        module = importlib.import_module(str(node.module))
+        assert all(hasattr(module, name.name) for name in node.names), ast.unparse(node)
     assert all(hasattr(mentor, name) for name in mentor.__all__)

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from mentor.config.model import DecoderConfig
+from mentor.config.sampling import GenerationSettings
 from mentor.generation.decode import generate_tokens
 from mentor.generation.guidance import guided
 from mentor.models.decoder import Decoder
@@ -43,10 +44,10 @@ def condition() -> tuple[Tensor, Tensor]:
     return torch.randn(3, 6, CONFIG.width) * mask[..., None], mask
 
 
-def generate(mentor, states, mask, seeds=(0, 1, 2), **settings) -> Tensor:
-    settings = {"cfg_scale": 3.0, "temperature": 1.0, "top_k": 0, "top_p": 1.0, **settings}
+def generate(mentor, states, mask, seeds=(0, 1, 2), *, on_token=None, compiled=False, **settings) -> Tensor:
+    settings = GenerationSettings(**{"cfg_scale": 3.0, **settings})
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    return generate_tokens(mentor, states, mask, generators=generators, **settings)
+    return generate_tokens(mentor, states, mask, settings, generators=generators, on_token=on_token, compiled=compiled)
 
 
 def greedy_without_cache(mentor, states, mask, scale, guided_tokens) -> Tensor:
@@ -121,10 +122,10 @@ def test_progress_is_told_after_every_token(mentor, condition):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"cfg_scale": 0.5}, "cfg_scale must be at least 1"),
-        ({"cfg_interval": -2}, "cfg_interval must be"),
-        ({"temperature": -1.0}, "temperature must be at least 0"),
-        ({"top_p": 0.0}, r"top_p must be in \(0, 1\]"),
+        ({"cfg_scale": 0.5}, "cfg-scale: expected a finite number of 1 or more"),
+        ({"cfg_interval": -2}, "cfg-interval: expected -1 or more"),
+        ({"temperature": -1.0}, "temperature: expected a finite number of 0 or more"),
+        ({"top_p": 0.0}, "top-p: expected more than 0 and at most 1"),
         ({"seeds": (0,)}, "expected 3, got 1"),
     ],
 )

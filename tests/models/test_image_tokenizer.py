@@ -52,7 +52,6 @@ def test_codes_are_row_major() -> None:
     difference = (model.latents(pixels) - model.latents(changed)).abs().sum(dim=1).flatten()
     assert int(difference.argmax()) == 56
     grid = model.quantized(pixels)
-    assert torch.equal(grid.codes.view(1, 8, 8)[0, 2, 5], grid.codes[0, 21])
     torch.testing.assert_close(
         model.quantize.lookup(grid.codes.view(1, 8, 8)), grid.latents.detach(), atol=1e-6, rtol=0
     )

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mentor.config.sampling import GenerationSettings
 from mentor.generation.decode import generate_tokens
 from mentor.generation.guidance import guided
 from mentor.models.mentor import Mentor
@@ -18,17 +19,8 @@ from mentor.models.mentor import Mentor
 
 def greedy(mentor: Mentor, states: Tensor, mask: Tensor, settings: dict[str, Any]) -> Tensor:
     """Image tokens int64 [B, L]."""
-    return generate_tokens(
-        mentor,
-        states,
-        mask,
-        cfg_scale=settings["cfg_scale"],
-        cfg_interval=settings["cfg_interval"],
-        temperature=0.0,
-        top_k=0,
-        top_p=1.0,
-        generators=[torch.Generator()] * len(mask),
-    )
+    likeliest = GenerationSettings(settings["cfg_scale"], temperature=0.0, cfg_interval=settings["cfg_interval"])
+    return generate_tokens(mentor, states, mask, likeliest, generators=[torch.Generator()] * len(mask))
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mentor.checkpoint.store import load_bundle
+from mentor.config.sampling import GenerationSettings
 from mentor.config.sections import MentorObjectiveConfig
 from mentor.data.shards import PrecomputedDataset
 from mentor.generation.decode import generate_tokens
@@ -162,10 +163,9 @@ def test_eight_samples_are_learned_by_heart_and_the_bundle_loads(tmp_path: Path)
     loaded = load_bundle(final)
     prompts = {name: fixed[name] for name in ("input_ids", "attention_mask", "features")}
     with torch.no_grad():
-        drawn = generate_tokens(
-            loaded.mentor, *loaded.mentor.condition(**prompts),
-            cfg_scale=1.0, temperature=0.0, top_k=0, top_p=1.0, generators=[torch.Generator() for _ in range(8)],
-        )  # fmt: skip
+        likeliest = GenerationSettings(cfg_scale=1.0, temperature=0.0)
+        condition = loaded.mentor.condition(**prompts)
+        drawn = generate_tokens(loaded.mentor, *condition, likeliest, generators=[torch.Generator() for _ in range(8)])
         pictures, expected = (loaded.image_tokenizer.decode(tokens) for tokens in (drawn, fixed["tokens"]))
     assert torch.equal(drawn, fixed["tokens"])  # the very codes, so the very pictures
     assert torch.equal(pictures, expected)

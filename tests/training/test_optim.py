@@ -43,6 +43,7 @@ def test_muon_equals_torch(shape: tuple[int, int]) -> None:
     torch.manual_seed(0)
     ours = [nn.Parameter(torch.randn(shape)) for _ in range(3)]
     theirs = [nn.Parameter(p.detach().clone()) for p in ours]
+    start = [p.detach().clone() for p in ours]
     mine = Muon([{"params": ours}], lr=0.02, weight_decay=0.1, momentum=0.9)
     reference = torch.optim.Muon(theirs, lr=0.02, weight_decay=0.1, momentum=0.9, adjust_lr_fn="original")
     for _ in range(4):
@@ -51,9 +52,10 @@ def test_muon_equals_torch(shape: tuple[int, int]) -> None:
             b.grad = a.grad.clone()
         mine.step()
         reference.step()
-    for a, b in zip(ours, theirs, strict=True):
-        assert torch.allclose(a, b, atol=2e-3)  # both iterate in bfloat16, in another order of products
-        assert (a - b).norm() < 0.02 * (a - a.mean()).norm()
+    for a, b, before in zip(ours, theirs, start, strict=True):
+        # Theirs iterates in bfloat16 always, ours where the processor has it.
+        assert torch.allclose(a, b, atol=2e-3)
+        assert (a - b).norm() < 0.05 * (b - before).norm()
 
 
 def test_orthogonalised_matrices_have_singular_values_near_one() -> None:

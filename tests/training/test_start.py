@@ -58,6 +58,13 @@ def test_shards_remember_how_references_were_fitted_and_which_corpus_they_show(t
     check_origin(_config(data=two), origin, bundle)
     assert not_heeded(_config(data=two), origin) == ["data.corpus: not heeded, the shards were made from another one"]
     assert not_heeded(_config(data=one | {"corpus": str(tmp_path / "gone")}), origin) == []
+    packs = (
+        {"kind": "corpus", "path": str(tmp_path / name), "options": {"tasks": {"subject": 1}}}
+        for name in ("one", "two")
+    )
+    named, other = ({"shards": "here", "sources": [pack]} for pack in packs)
+    assert origin_of(_config(data=named), bundle)["corpus"] == origin["corpus"]
+    assert origin_of(_config(data=other), bundle)["corpus"] != origin["corpus"]
     vision = dataclasses.replace(bundle.config.vision, fit="crop")
     bundle.config = dataclasses.replace(bundle.config, vision=vision)
     with pytest.raises(ValueError, match="do not fit this model .vision"):

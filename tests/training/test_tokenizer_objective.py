@@ -82,6 +82,19 @@ def test_restarts_end_and_the_codebook_moves_only_in_training() -> None:
     assert int((made.module.average.counts >= 0.3).sum()) == 32
 
 
+def test_a_batch_that_is_not_finite_leaves_no_trace_in_the_codebook() -> None:
+    """The trainer leaves such a step out (``optim.skip_nonfinite``)."""
+    made = objective()
+    made.module.train()
+    made.loss({"pixels": pictures()}, 0)
+    before = {name: tensor.clone() for name, tensor in made.module.state_dict().items()}
+    broken = pictures()
+    broken[0, 0, 0, 0] = float("nan")
+    loss, _ = made.loss({"pixels": broken}, 1)
+    assert not loss.isfinite()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in made.module.state_dict().items())
+
+
 @pytest.mark.parametrize(("count", "uses"), [(8, 4.0), (1, 0.5)])
 def test_codes_restart_below_a_share_of_the_mean_use(count: int, uses: float) -> None:
     """``count`` pictures of 16 codes each, 32 codes: a code is used ``uses`` times on average."""

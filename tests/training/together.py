@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import os
 import socket
+import time
 import traceback
 import warnings
 from collections.abc import Callable
@@ -40,15 +41,21 @@ def start(work: Callable[..., Any], *args: Any, log: Path, environment: dict[str
     return process
 
 
-def together(count: int, work: Callable[..., Any], *args: Any, logs: Path, patience: float = 120) -> None:
-    """Runs ``work(*args)`` in ``count`` processes as a launcher would; raises RuntimeError with what they printed."""
+def together(count: int, work: Callable[..., Any], *args: Any, logs: Path, patience: float = 150) -> None:
+    """Runs ``work(*args)`` in ``count`` processes as a launcher would.
+
+    Raises RuntimeError with what they printed unless all end well within ``patience`` seconds.
+    """
     processes = begin(count, work, *args, logs=logs)
+    end = time.monotonic() + patience
     for process, _ in processes:
-        process.join(patience)
-    if any(process.exitcode for process, _ in processes):
+        process.join(max(0, end - time.monotonic()))
+    if any(process.exitcode != 0 for process, _ in processes):  # None: it hangs
+        codes = [process.exitcode for process, _ in processes]
         for process, _ in processes:
             process.kill()
-        raise RuntimeError("\n".join(log.read_text() for _, log in processes))
+            process.join()
+        raise RuntimeError("\n".join([f"exit codes {codes}", *(log.read_text() for _, log in processes)]))
 
 
 def begin(count: int, work: Callable[..., Any], *args: Any, logs: Path) -> list[tuple[BaseProcess, Path]]:

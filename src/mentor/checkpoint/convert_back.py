@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mentor.checkpoint.conversion import Report
-from mentor.checkpoint.layout import CONFIG, IMAGE_TOKENIZER, MODEL, read_config
+from mentor.checkpoint.layout import IMAGE_TOKENIZER, MODEL, image_tokenizer_config, read_config
 from mentor.checkpoint.official import (
     CODEBOOK_USED,
     CODEBOOK_USED_SHAPE,
@@ -23,7 +22,6 @@ from mentor.checkpoint.official import (
 )
 from mentor.checkpoint.strict import check_names
 from mentor.checkpoint.tensors import read_tensors
-from mentor.config.load import from_dict
 from mentor.config.model import ImageTokenizerConfig, MentorConfig
 from mentor.models.image_tokenizer import ImageTokenizer
 from mentor.models.mentor import Mentor
@@ -41,7 +39,7 @@ def convert_back(source: Path, out: Path, tokenizer_out: Path | None = None) -> 
     if source.is_file():
         _write({out: _projector(source)})
         return report
-    alone = _image_tokenizer_config(source)
+    alone = image_tokenizer_config(source)
     if alone is not None:
         _write({out: {"model": _image_tokenizer(source, alone, out, report)}})
         return report
@@ -102,17 +100,6 @@ def _named(state: Mapping[str, Tensor], table: Mapping[str, str], source: Path) 
         unknown = [name for name in state if to_official(name, table) is None]
         raise ValueError(f"{source}: the released files have no name for {', '.join(unknown[:3])}")
     return {str(name): tensor for name, tensor in named.items()}
-
-
-def _image_tokenizer_config(folder: Path) -> ImageTokenizerConfig | None:
-    """The configuration in a folder of an image tokenizer alone; None for any other folder."""
-    try:
-        values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None  # read_config says what is wrong
-    if not isinstance(values, dict) or "backbone" not in values:
-        return None
-    return from_dict(ImageTokenizerConfig, values)
 
 
 def _write(files: Mapping[Path, object]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from mentor.checkpoint.foreign import describe
 from mentor.checkpoint.shards import patterns
 from mentor.config.load import from_dict
-from mentor.config.model import MentorConfig
+from mentor.config.model import ImageTokenizerConfig, MentorConfig
 
 CONFIG, TEXT_TOKENIZER, QUERY_TOKENIZER, CARD = "config.json", "tokenizer.json", "query_tokenizer.json", "README.md"
 MODEL, IMAGE_TOKENIZER = "model", "image_tokenizer"
@@ -46,6 +46,17 @@ def read_config(folder: Path) -> MentorConfig:
         raise ValueError(f"{path} cannot be read ({error.strerror}); is {folder} a model folder?") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def image_tokenizer_config(folder: Path) -> ImageTokenizerConfig | None:
+    """The configuration in a folder of an image tokenizer alone; None for any other folder."""
+    try:
+        values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None  # read_config says what is wrong
+    if not isinstance(values, dict) or "backbone" not in values:
+        return None
+    return from_dict(ImageTokenizerConfig, values)
 
 
 def check_target(folder: Path) -> None:

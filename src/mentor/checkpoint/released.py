@@ -65,9 +65,13 @@ def convert_released(
     # All files are of one commit, even if the repository changes meanwhile.
     _, tokenizer = _fetch(hub_id, raw.tokenizer, replace(hub, revision=snapshot.name))
     language = download(FLAN_T5, hub, None, list(raw.language))
+    from huggingface_hub.utils import WeakFileLock
+
     out = _place(snapshot)
-    with _bar(f"Converting {model.name}", shown=progress) as told:
-        convert_model(model, tokenizer, out, PRESETS[raw.preset], Extras(language=language, hub=hub), told)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with WeakFileLock(out.with_name(f"{out.name}.lock")), _bar(f"Converting {model.name}", shown=progress) as told:
+        if not (out / CONFIG).is_file():  # else another process was faster
+            convert_model(model, tokenizer, out, PRESETS[raw.preset], Extras(language=language, hub=hub), told)
     return out
 
 

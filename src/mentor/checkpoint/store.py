@@ -25,6 +25,7 @@ from mentor.checkpoint.layout import (
     QUERY_TOKENIZER,
     TEXT_TOKENIZER,
     check_target,
+    image_tokenizer_config,
     read_config,
 )
 from mentor.checkpoint.strict import check_names, load_strict
@@ -158,3 +159,12 @@ def load_bundle(
     load_strict(mentor, stored[MODEL], str(folder / f"{MODEL}.safetensors"))
     load_strict(image_tokenizer, stored[IMAGE_TOKENIZER], str(folder / f"{IMAGE_TOKENIZER}.safetensors"))
     return Bundle(config, mentor, image_tokenizer, text_tokenizer, query_tokenizer)
+
+
+def load_image_tokenizer(name_or_dir: str | Path) -> ImageTokenizer:
+    """The image tokenizer of a model (``load_bundle``), or of a folder that holds nothing else: ``final`` of its own run."""
+    folder = locate(str(name_or_dir), HubOptions())
+    image_tokenizer = ImageTokenizer(image_tokenizer_config(folder) or read_config(folder).image_tokenizer)
+    stored = read_tensors(folder, IMAGE_TOKENIZER)
+    load_strict(image_tokenizer, stored, str(folder / f"{IMAGE_TOKENIZER}.safetensors"))
+    return image_tokenizer.eval()

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mentor.cli.sampling_arguments import check_seed
+
 if TYPE_CHECKING:
     from mentor.config.study import Run, Study
     from mentor.evaluation.ablations import Scores
@@ -55,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
 
     args.overrides += [word for word in args.steps if "." in word.partition("=")[0]]  # typed behind --steps
     args.steps = [word for word in args.steps if word not in args.overrides]
+    for seed in args.seeds or ():
+        check_seed(seed)
     study = _study(args)
     first = start_run(study, args.out, args.overrides)
     rows = row_runs(study, args.start or first.final, args.out, args.overrides)
@@ -132,7 +136,7 @@ def _report(
     from mentor.config.study import REFERENCE
     from mentor.evaluation.ablations import ablation_table, summarise_rows
     from mentor.evaluation.report import provenance, write_json
-    from mentor.evaluation.results import write_text
+    from mentor.files import write_text
 
     paper = {row: label for row, label in study.paper.items() if row in scores}
     summary = summarise_rows(scores, REFERENCE, paper)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mentor.cli.progress import token_progress
+from mentor.cli.sampling_arguments import check_seed
 from mentor.config.load import load_yaml
 from mentor.config.model import MentorConfig
 from mentor.config.presets import PRESETS
@@ -64,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
     """Check the arguments, load or build the model, measure, print."""
     config = _random_config(args)
     settings = GenerationSettings(cfg_scale=args.cfg_scale)
+    check_seed(args.seed)
     if args.threads is not None and args.threads < 1:
         raise ValueError(f"--threads: expected 1 or more, got {args.threads}")
 

@@ -12,10 +12,10 @@ from mentor.cli.agreement import add_agreement_parser, agreement_rows
 from mentor.cli.evaluation_arguments import add_evaluation_arguments, check_arguments
 from mentor.cli.judge_arguments import add_judge_arguments, judge_settings
 from mentor.cli.progress import stage_progress
-from mentor.cli.sampling_arguments import chosen_sampling
+from mentor.cli.sampling_arguments import chosen_sampling, load_painter
+from mentor.cli.tokenizer_scores import add_tokenizer_parser, tokenizer_rows
 
 if TYPE_CHECKING:
-    from mentor.evaluation.answers import PipelinePainter
     from mentor.evaluation.processes import Processes
     from mentor.evaluation.protocol import Benchmark, Source
 
@@ -35,6 +35,7 @@ def add_parser(subparsers: Any) -> None:
         add_evaluation_arguments(kind)
         if entry.judged:
             add_judge_arguments(kind)
+    add_tokenizer_parser(kinds)
     add_agreement_parser(kinds)
     compare = kinds.add_parser("compare", help="two runs of one benchmark, item by item, with bootstrap intervals")
     compare.add_argument("runs", nargs=2, type=Path, metavar="RUN", help="folder of a finished run")
@@ -45,8 +46,8 @@ def run(args: argparse.Namespace) -> int:
     """Check the arguments, load, paint, score, print."""
     if args.benchmark == "compare":
         return _compare(args)
-    if args.benchmark == "agreement":
-        _print(agreement_rows(args))
+    if args.benchmark in ("tokenizer", "agreement"):
+        _print(tokenizer_rows(args) if args.benchmark == "tokenizer" else agreement_rows(args))
         return 0
     from mentor.evaluation.answers import check_folder
     from mentor.evaluation.processes import joined
@@ -120,7 +121,7 @@ def _painters(args: argparse.Namespace) -> tuple[Any, Any]:
     if args.baseline == "copy_reference":
         copy = CopyReference()
         return lambda item: copy, Author(copy.name, copy.fingerprint)
-    model = _model(args)
+    model = load_painter(args)
     painter = IgnoreReference(model) if args.baseline == "ignore_reference" else model
     return lambda item: painter, Author(painter.name, painter.fingerprint, vars(model.settings))
 
@@ -133,6 +134,8 @@ def _scenes(args: argparse.Namespace, processes: Processes, progress: Any) -> di
 
     if args.data is not None:
         raise ValueError("--data: the scenes' data is a corpus pack; name it with --corpus")
+    if args.preset is not None or args.backbone:
+        raise ValueError("--preset, --backbone: the scenes are judged in one way alone; leave them out")
     chosen_sampling(args)  # a mistake is told before the corpus is read
     pack = find_pack(args.corpus)
     corpus, n = Corpus.load(pack), args.n or (SAMPLE_N if args.sample else DEFAULT_N)
@@ -143,19 +146,10 @@ def _scenes(args: argparse.Namespace, processes: Processes, progress: Any) -> di
     from mentor.evaluation.answers import AnswerStore
     from mentor.evaluation.scene_report import evaluate_model
 
-    painter = _model(args)
+    painter = load_painter(args)
     benchmark = SceneBenchmark(corpus, n=n, seed=args.seed, size=painter.size)
     store = AnswerStore(args.out, args.batch_size, processes)
     return evaluate_model(benchmark, painter, store, _tools(args, source, progress))
-
-
-def _model(args: argparse.Namespace) -> PipelinePainter:
-    sampling = chosen_sampling(args)
-    from mentor.evaluation.answers import PipelinePainter
-    from mentor.generation.pipeline import MentorPipeline
-
-    pipeline = MentorPipeline.from_pretrained(args.model, device=args.device, dtype=args.dtype)
-    return PipelinePainter(pipeline, args.model, pipeline.settings(**sampling))
 
 
 def _tools(args: argparse.Namespace, source: Source, progress: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mentor.cli.sampling_arguments import add_sampling_arguments
+from mentor.cli.sampling_arguments import add_sampling_arguments, check_counts
 
 BASELINES = ("copy_reference", "ignore_reference")
 
@@ -14,7 +14,10 @@ def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare them, those of sampling among them."""
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for results and pictures")
     parser.add_argument(
-        "-n", type=int, metavar="N", help="score N items at equal distances (default: all; scenes: 240)"
+        "-n",
+        type=int,
+        metavar="N",
+        help="score N items, one of each of N equal parts (default: all; scenes: the first N, 240)",
     )
     data = parser.add_mutually_exclusive_group()
     data.add_argument(
@@ -41,8 +44,6 @@ def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check_arguments(args: argparse.Namespace) -> None:
     """Raise ``ValueError`` for numbers that cannot be and arguments that do not fit each other."""
-    for flag, value, least in (("-n", args.n, 1), ("--batch-size", args.batch_size, 1), ("--seed", args.seed, 0)):
-        if value is not None and value < least:
-            raise ValueError(f"{flag}: expected {least} or more, got {value}")
+    check_counts(args)
     if args.rival_set and args.rival is None:
         raise ValueError("--rival-set: there is no --rival to change")

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mentor.cli.sampling_arguments import check_seed
 from mentor.generation.png_metadata import write_pngs
 
 if TYPE_CHECKING:
@@ -48,8 +49,7 @@ def run(args: argparse.Namespace) -> int:
     """Train, export, draw before and after; raises ValueError for every mistake in arguments, pictures or folder."""
     from mentor.training.finetune import Wishes, finetune_recipe
 
-    if args.seed < 0:
-        raise ValueError(f"--seed: expected 0 or more, got {args.seed}")
+    check_seed(args.seed)
     wishes = Wishes(
         args.images,
         args.subject,

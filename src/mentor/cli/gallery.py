@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from mentor.cli.model_arguments import add_model_arguments, check_counts, load
 from mentor.cli.progress import stage_progress
+from mentor.cli.sampling_arguments import add_sampling_arguments, check_counts, chosen_sampling, load_painter
 from mentor.generation.png_metadata import check_writable, write_pngs
 
 
@@ -24,7 +24,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--per-task", type=int, default=6, metavar="N", help="samples of each task (default: %(default)s)"
     )
-    add_model_arguments(parser)
+    add_sampling_arguments(parser)
+    parser.add_argument("--corpus", type=Path, metavar="DIR", help="corpus pack (default: found as in training)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -34,17 +35,18 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--per-task: expected 1 or more, got {args.per_task}")
     tasks = args.out.with_name(f"{args.out.stem}-tasks{args.out.suffix}")
     check_writable([args.out, tasks])
-    loaded = load(args)
+    chosen_sampling(args)  # a mistake is told before the corpus is read
+    from mentor.data.corpus import Corpus
     from mentor.evaluation.answers import AnswerStore, check_folder
     from mentor.evaluation.gallery import scene_gallery, task_gallery
 
-    painter = loaded.painter
+    corpus, painter = Corpus.load(args.corpus), load_painter(args)
     with tempfile.TemporaryDirectory() as folder, stage_progress() as progress:
         check_folder(Path(folder))
         store = AnswerStore(Path(folder), args.batch_size)
         sheets = [
-            (args.out, scene_gallery(painter, loaded.corpus, store, n=args.n, seed=args.seed, progress=progress)),
-            (tasks, task_gallery(painter, loaded.corpus, store, n=args.per_task, seed=args.seed, progress=progress)),
+            (args.out, scene_gallery(painter, corpus, store, n=args.n, seed=args.seed, progress=progress)),
+            (tasks, task_gallery(painter, corpus, store, n=args.per_task, seed=args.seed, progress=progress)),
         ]
     record = {"model": args.model, "fingerprint": painter.fingerprint, "seed": args.seed, **vars(painter.settings)}
     write_pngs([(path, sheet, record) for path, sheet in sheets])

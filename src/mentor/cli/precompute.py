@@ -24,13 +24,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--workers", type=int, default=2, help="processes that compose pictures (default: 2)")
     parser.add_argument("--shard-size", type=int, default=2048, help="samples in one file (default: 2048)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Writes the shards that are not there yet; raises ValueError for mistakes in the recipe or the data."""
     from mentor.config.recipes import load_recipe
 
+    for flag, value, least in (("--shard-size", args.shard_size, 1), ("--workers", args.workers, 0)):
+        if value < least:
+            raise ValueError(f"{flag}: expected {least} or more, got {value}")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("one process makes the shards, on one device: start it without torchrun or accelerate launch")
     config = load_recipe(args.recipe, args.overrides)

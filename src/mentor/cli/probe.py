@@ -43,6 +43,9 @@ def run(args: argparse.Namespace) -> int:
     from mentor.evaluation.probe_pictures import pictures_of
     from mentor.models.vision import EfficientNetTower
 
+    for flag, value in [*(("--tokens", n) for n in args.tokens), *(("--sizes", n) for n in args.sizes)]:
+        if value < 1:
+            raise ValueError(f"{flag}: expected 1 or more, got {value}")
     chosen = candidates([_layers(text) for text in args.layers], args.sizes, args.tokens)
     if not chosen:
         raise ValueError(f"no map of layers {args.layers} at {args.sizes} px can be cut into {args.tokens} tokens")

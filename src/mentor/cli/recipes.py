@@ -12,7 +12,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("recipe", nargs="?", help="print this recipe: its header and all its values")
     parser.add_argument("--plain", action="store_true", help="names only, one a line")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -23,7 +22,8 @@ def run(args: argparse.Namespace) -> int:
     if args.recipe:
         import yaml
 
-        print(recipe_header(args.recipe) + "\n")
+        # A recipe as well: its header stays a comment.
+        print("\n".join(f"# {line}".rstrip() for line in recipe_header(args.recipe).splitlines()) + "\n")
         print(yaml.safe_dump(to_dict(load_recipe(args.recipe)), sort_keys=False), end="")
         return 0
     names = recipe_names()

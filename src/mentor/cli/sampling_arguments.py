@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from mentor.config.run import LARGEST_SEED
 from mentor.config.sampling import GenerationSettings
+
+if TYPE_CHECKING:
+    from mentor.evaluation.answers import PipelinePainter
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +33,30 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("float32", "bfloat16", "float16"),
         help="number format (default: float32, but the encoders of released models bfloat16)",
     )
+
+
+def check_counts(args: argparse.Namespace) -> None:
+    """Raise ``ValueError`` for a seed, a batch size or a number of items that cannot be."""
+    for flag, value, least in (("-n", args.n, 1), ("--batch-size", args.batch_size, 1)):
+        if value is not None and value < least:
+            raise ValueError(f"{flag}: expected {least} or more, got {value}")
+    check_seed(args.seed)
+
+
+def check_seed(seed: int) -> None:
+    """Raise ``ValueError`` for a seed that no generator takes; what is added to it has room."""
+    if not 0 <= seed < LARGEST_SEED:
+        raise ValueError(f"--seed: expected a whole number from 0 to {LARGEST_SEED - 1}, got {seed}")
+
+
+def load_painter(args: argparse.Namespace) -> PipelinePainter:
+    """The model that the arguments name, ready to draw; ``ValueError`` when there is none or a setting is out of range."""
+    sampling = chosen_sampling(args)
+    from mentor.evaluation.answers import PipelinePainter
+    from mentor.generation.pipeline import MentorPipeline
+
+    pipeline = MentorPipeline.from_pretrained(args.model, device=args.device, dtype=args.dtype)
+    return PipelinePainter(pipeline, args.model, pipeline.settings(**sampling))
 
 
 def chosen_sampling(args: argparse.Namespace) -> dict[str, Any]:

@@ -32,7 +32,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--dry-run", action="store_true", help="tell what would be trained, without weights or data, and stop"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -97,14 +96,5 @@ def _sample_tokens(mentor: Mentor, states: Tensor, mask: Tensor) -> Tensor:
 
     from mentor.generation.decode import generate_tokens
 
-    settings = mentor.config.generation
-    return generate_tokens(
-        mentor,
-        states,
-        mask,
-        cfg_scale=settings.cfg_scale,
-        temperature=settings.temperature,
-        top_k=settings.top_k,
-        top_p=settings.top_p,
-        generators=[torch.Generator(states.device).manual_seed(i) for i in range(len(states))],
-    )
+    generators = [torch.Generator(states.device).manual_seed(i) for i in range(len(states))]
+    return generate_tokens(mentor, states, mask, mentor.config.generation, generators=generators)

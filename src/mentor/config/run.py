@@ -23,6 +23,9 @@ from mentor.config.sections import (
     TokenizerObjectiveConfig,
 )
 
+LARGEST_SEED = 2**62
+"""Seeds are smaller: generators take up to 2**64, and numbers of samples and pictures are added."""
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -69,6 +72,8 @@ class TrainConfig:
         for key, value in positive.items():
             if value < 1:
                 raise ValueError(f"{key}: expected 1 or more, got {value}")
+        if not 0 <= self.seed < LARGEST_SEED:
+            raise ValueError(f"seed: expected a whole number from 0 to {LARGEST_SEED - 1}, got {self.seed}")
         if self.lora is not None and "" in self.trainable:
             raise ValueError(
                 "trainable: with lora, name the parts that are trained whole beside the adapters, or none: []"

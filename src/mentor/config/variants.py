@@ -27,7 +27,7 @@ def conflicts() -> dict[str, Any]:
 
 def with_answers(values: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe's values with its conflicts answered. Raises ValueError for an unknown answer or conflict."""
-    stage, variant, switches = values.get("stage"), values.get("variant", "fixed"), values.get("switches") or {}
+    stage, variant, switches = values.get("stage"), values.get("variant", "fixed"), _section(values, "switches")
     rest = {key: value for key, value in values.items() if key != "switches"}
     if stage is None:
         if switches or variant != "fixed":
@@ -51,20 +51,33 @@ def with_answers(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def with_steps(values: Mapping[str, Any]) -> dict[str, Any]:
     """``schedule.samples``, the samples of the whole run, as steps of the effective batch; given steps win."""
-    schedule = dict(values.get("schedule") or {})
+    schedule = dict(_section(values, "schedule"))
     samples = schedule.pop("samples", None)
     if samples is not None and "steps" not in schedule:
-        batch = (values.get("data") or {}).get("batch_size", 64) * (values.get("optim") or {}).get("accumulate", 1)
-        if not isinstance(samples, int) or samples < 1:
-            raise ValueError(f"schedule.samples: expected a whole number of 1 or more, got {samples!r}")
-        schedule["steps"] = -(-samples // batch)
+        size, accumulate = (
+            _section(values, "data").get("batch_size", 64),
+            _section(values, "optim").get("accumulate", 1),
+        )
+        numbers = {"schedule.samples": samples, "data.batch_size": size, "optim.accumulate": accumulate}
+        for key, number in numbers.items():
+            if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+                raise ValueError(f"{key}: expected a whole number of 1 or more, got {number!r}")
+        schedule["steps"] = -(-samples // (size * accumulate))
     return {**values, "schedule": schedule} if "schedule" in values else dict(values)
 
 
 def _consistent(values: dict[str, Any]) -> dict[str, Any]:
     """Without training what the chosen model keeps as a buffer."""
-    overrides = (values.get("model") or {}).get("overrides") or {}
-    if overrides.get("null_condition") == "frozen":
-        kept = [name for name in values.get("trainable", []) if name != "null_condition"]
+    overrides = _section(_section(values, "model"), "overrides")
+    if overrides.get("null_condition") == "frozen" and isinstance(values.get("trainable"), list):
+        kept = [name for name in values["trainable"] if name != "null_condition"]
         return {**values, "trainable": kept}
     return values
+
+
+def _section(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """What a recipe has under ``name``, which is read before its types are checked."""
+    found = values.get(name) or {}
+    if not isinstance(found, Mapping):
+        raise ValueError(f"{name}: expected keys and values, got {found!r}")
+    return found

@@ -19,6 +19,7 @@ from mentor.data.images import load_image
 from mentor.evaluation.pixels import to_pixels
 from mentor.evaluation.processes import ALONE, Processes
 from mentor.evaluation.protocol import Progress
+from mentor.files import whole
 from mentor.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -186,13 +187,10 @@ def _key(painter: Painter, prompt: Prompt, seed: int) -> str:
         hashlib.sha256(repr(image.size).encode() + image.convert("RGB").tobytes()).hexdigest()
         for image in prompt.images
     ]
-    return hashlib.sha256(json.dumps([painter.fingerprint, prompt.text, images, seed]).encode()).hexdigest()[:24]
+    asked = [painter.fingerprint, prompt.text, images, seed, *prompt.queries]
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:24]
 
 
 def _save(picture: Image.Image, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        picture.save(temporary, format="PNG")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole(path) as partial:
+        picture.save(partial, format="PNG")

@@ -67,14 +67,17 @@ def compare(a: SavedRun, b: SavedRun, *, seed: int = 0) -> Comparison:
             raise ValueError(
                 f"cannot compare {a.folder} and {b.folder}: {what} differ ({_told(a.run[what])}; {_told(b.run[what])})"
             )
-    ours, theirs = ({(line["key"], line["item"]): line["numbers"] for line in run.items} for run in (a, b))
+    ours, theirs = ({(line["key"], line["item"]): line for line in run.items} for run in (a, b))
     common = [key for key in ours if key in theirs]
     if not common:
         raise ValueError(
             f"cannot compare {a.folder} and {b.folder}: they have no item in common (of {len(ours)} and {len(theirs)}); "
             "evaluate both on the same data"
         )
-    pairs = [Pair(cluster_of(key[0]), ours[key], theirs[key]) for key in common]
+    pairs = [
+        Pair(cluster_of(key[0], ours[key].get("groups", ())), ours[key]["numbers"], theirs[key]["numbers"])
+        for key in common
+    ]
     differences = []
     for name in a.run["columns"]:
         parts, of = MADE_OF.get(name, ((name,), lambda value: value))

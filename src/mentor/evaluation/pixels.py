@@ -32,7 +32,7 @@ def segmentation_iou(picture: Image.Image, mask: NDArray[np.bool_]) -> float:
 def reconstruction_errors(
     pictures: Sequence[Image.Image], targets: Sequence[Image.Image], perceptual: STLPIPS
 ) -> dict[str, list[float]]:
-    """For each pair the MSE on [-1, 1] (the paper's L2, table 4), PSNR in dB and ST-LPIPS distance."""
+    """For each pair the MSE on [-1, 1] (the paper's L2, table 5), PSNR in dB and ST-LPIPS distance."""
     errors: dict[str, list[float]] = {"mse": [], "psnr": [], "st_lpips": []}
     for start in range(0, len(pictures), 32):
         part = slice(start, start + 32)

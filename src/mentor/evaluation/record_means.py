@@ -30,7 +30,7 @@ def record_means(records: Sequence[Record], names: Iterable[str], *, seed: int =
         values = _values(scored, name)
         if values:
             summary[name] = float(np.mean(values))
-            clusters = [cluster_of(record.key) for record in scored if name in record.numbers]
+            clusters = [cluster_of(record.key, record.groups) for record in scored if name in record.numbers]
             resamples = max(100, min(RESAMPLES, DRAWS // len(values)))
             interval = bootstrap([values], lambda mean: mean, clusters=clusters, seed=seed, resamples=resamples)
             summary["intervals"][name] = list(interval)

@@ -14,6 +14,7 @@ from typing import Any
 import mentor
 from mentor.evaluation.answers import Pictures
 from mentor.evaluation.protocol import Item, Record
+from mentor.files import write_text
 
 RUN, ITEMS = "run.json", "items.jsonl"
 
@@ -45,7 +46,8 @@ def item_digest(item: Item) -> str:
     """Changes whenever what is asked or what it is compared with changes."""
     images = [*item.prompt.images, *item.references, *([item.target] if item.target is not None else [])]
     parts = [hashlib.sha256(repr(image.size).encode() + image.convert("RGB").tobytes()).hexdigest() for image in images]
-    return hashlib.sha256(json.dumps([item.key, item.prompt.text, item.text, parts]).encode()).hexdigest()[:16]
+    asked = [item.key, item.prompt.text, item.text, parts, *item.prompt.queries]
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
 
 
 def with_failures(records: Sequence[Record], pictures: Pictures) -> list[Record]:
@@ -88,13 +90,3 @@ def read_run(folder: Path) -> SavedRun:
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder}: {RUN} or {ITEMS} is damaged ({error}); evaluate again") from error
     return SavedRun(folder, run, items)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
 RESAMPLES = 2000
 
 
-def cluster_of(key: str) -> str:
-    """What an item belongs to by its key, ``CLUSTER/...``: a reference, a subject or a prompt; itself where it is alone."""
-    return key.partition("/")[0]
+def cluster_of(key: str, groups: Collection[str] = ()) -> str:
+    """What an item belongs to by its key, ``CLUSTER/...``: a reference, a subject or a prompt; itself where it is alone.
+
+    ``groups``: kinds of group that it is in. A ``folder`` is no cluster: its pictures have nothing else in common.
+    """
+    return key if "folder" in groups else key.partition("/")[0]
 
 
 def bootstrap(

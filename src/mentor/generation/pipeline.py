@@ -150,16 +150,11 @@ class MentorPipeline(PretrainedModel):
         on_token: Callable[[int, int], None] | None = None,
     ) -> Tensor:
         """Condition [B, S, De] and one seed for each of its rows -> image tokens int64 [B, L]."""
-        settings = settings or self.config.generation
         return generate_tokens(
             self.mentor,
             condition.states,
             condition.mask,
-            cfg_scale=settings.cfg_scale,
-            temperature=settings.temperature,
-            top_k=settings.top_k,
-            top_p=settings.top_p,
-            cfg_interval=settings.cfg_interval,
+            settings or self.config.generation,
             generators=[torch.Generator(self.device).manual_seed(seed) for seed in seeds],
             on_token=on_token,
         )

@@ -12,7 +12,7 @@ from mentor.config.plan import planned_samples
 from mentor.config.run import TrainConfig
 from mentor.data.shards import SPLITS, read_manifest
 from mentor.training.protocol import Feed, Objective
-from mentor.training.start import check_origin, load_image_tokenizer, not_heeded, starting_bundle
+from mentor.training.start import check_origin, fill_image_tokenizer, not_heeded, starting_bundle
 
 if TYPE_CHECKING:
     from mentor.checkpoint.store import Bundle
@@ -52,7 +52,7 @@ def _image_tokenizer(config: TrainConfig) -> tuple[Objective, Feed]:
     pictures, _ = held_out_scenes(corpus, count=options.held_out, seed=config.seed, size=128)
     tokenizer = ImageTokenizer(config.model.resolve().image_tokenizer)
     if config.init.image_tokenizer is not None:
-        load_image_tokenizer(tokenizer, config.init.image_tokenizer)
+        fill_image_tokenizer(tokenizer, config.init.image_tokenizer)
 
     def evaluate(model: ImageTokenizer) -> dict[str, float]:
         return _reconstruction_metrics(model, pictures)

@@ -46,7 +46,7 @@ def starting_bundle(config: TrainConfig) -> Bundle:
             "init.image_tokenizer is needed: the `final` folder of a tokenizer run, or a shipped model's name"
         )
     if source != RANDOM:
-        load_image_tokenizer(bundle.image_tokenizer, source)
+        fill_image_tokenizer(bundle.image_tokenizer, source)
     return bundle
 
 
@@ -57,7 +57,7 @@ def _from_bundle(config: TrainConfig, source: str, model: MentorConfig) -> Bundl
     return fitted(bundle, model, source, parts=init.parts, fresh=init.fresh, seed=config.seed)
 
 
-def load_image_tokenizer(image_tokenizer: nn.Module, source: str) -> None:
+def fill_image_tokenizer(image_tokenizer: nn.Module, source: str) -> None:
     """Fills an image tokenizer from the `final` folder of a tokenizer run, a bundle's folder, or a shipped model's name.
 
     Raises ValueError if the file does not fit the configuration.
@@ -127,13 +127,12 @@ def _listed(shares: Mapping[str, float]) -> str:
 
 def _corpus(config: TrainConfig) -> str | None:
     """A hash of the corpus that samples are composed from; None where none is used, or where it is not here any more."""
-    if not any(source.kind == "corpus" for source in config.data.all_sources):
-        return None
+    packs = [source.path for source in config.data.all_sources if source.kind == "corpus"]
     try:
-        manifest = find_pack(config.data.corpus) / "manifest.json"
+        manifests = [(find_pack(pack) / "manifest.json").read_bytes() for pack in packs]
     except ValueError:
         return None
-    return hashlib.sha256(manifest.read_bytes()).hexdigest()[:16]
+    return hashlib.sha256(b"".join(manifests)).hexdigest()[:16] if manifests else None
 
 
 def _fingerprint_text(tokenizer: Tokenizer) -> str:

@@ -101,7 +101,8 @@ class TokenizerObjective(Objective):
             loss = loss + config.adversarial * fooling + discrimination
             numbers |= {"fooling": fooling.detach(), "discrimination": discrimination.detach()}
         # With the encoder frozen the codes must keep their meaning: only the decoder is refined.
-        if self.module.training and self.module.tokenizer.quant_conv.weight.requires_grad:
+        follows = self.module.training and self.module.tokenizer.quant_conv.weight.requires_grad
+        if follows and bool(loss.isfinite()):  # else the step is left out, and the codes must not remember it
             self._update_codebook(output.unit_latents, output.codes, step)
             numbers |= self.module.average.usage()
         return loss, numbers
