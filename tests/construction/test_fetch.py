@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mentor.construction.corpora.fetch import Package, obtain, open_archive, read_member
+from mentor.construction.fetch import Package, obtain, open_archive, read_member
 from tests.construction.packages import PACKAGES, write_package
 
 
@@ -33,6 +33,18 @@ def test_other_bytes_are_refused(tmp_path: Path) -> None:
     (tmp_path / "thing.tgz").write_bytes(b"changed")
     with pytest.raises(ValueError, match="delete it and run again"):
         obtain(package(b"content"), tmp_path)
+
+
+def test_pip_downloads_into_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def pip(command: list[str], *, cwd: Path, **_: object) -> None:
+        asked.extend(command)
+        (cwd / "thing.tgz").write_bytes(b"content")
+
+    monkeypatch.setattr("subprocess.run", pip)
+    assert obtain(package(b"content", "pip"), tmp_path / "new").read_bytes() == b"content"
+    assert asked[1:4] == ["-m", "pip", "download"] and asked[-1] == "@scope/thing==1.2.3" and "--no-deps" in asked
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from mentor.construction import build_corpus as building
 from mentor.construction.build_corpus import GPL, PERMISSIVE, SHARE_ALIKE, build_corpus, sources
 from mentor.construction.corpora import pack as packing
 from mentor.construction.corpora.emoji import emoji_entries
-from mentor.construction.corpora.fetch import PACKAGES
 from mentor.construction.corpora.pack import Entry, Origin, licences_text, write_index, write_source
+from mentor.construction.fetch import PACKAGES
 from mentor.data.corpus import Corpus
 from tests.construction.packages import icon, write_icons
 

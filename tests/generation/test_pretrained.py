@@ -14,8 +14,8 @@ from mentor.checkpoint.layout import ASSETS
 from mentor.checkpoint.store import Bundle
 from mentor.checkpoint.tensors import read_tensors
 from mentor.generation import pretrained
-from mentor.generation.device import resolve_dtype
 from mentor.models.mentor import Mentor
+from mentor.nn.device import resolve_dtype
 from tests.generation.tiny_bundle import tiny_bundle
 
 

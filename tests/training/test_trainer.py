@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mentor.training.distributed import pick_device
+from mentor.training.distributed import join
 from mentor.training.protocol import WHOLE, Batch, Share
 from mentor.training.run_folder import complete, remove_folder
 from mentor.training.step import seed_everything
@@ -199,6 +199,7 @@ def test_random_draws_depend_on_seed_and_step_alone() -> None:
 
 
 def test_devices() -> None:
-    assert pick_device("cpu").type == "cpu"
-    with pytest.raises(ValueError, match="device 'nonsense' cannot be used"):
-        pick_device("nonsense")
+    assert join("cpu").device.type == "cpu"
+    for wrong in ("nonsense", "meta"):
+        with pytest.raises(ValueError, match=f"device: .*{wrong}"):
+            join(wrong)

@@ -197,7 +197,7 @@ def _painter(final: Path, row: str, device: str) -> Callable[[], Painter]:
         from mentor.evaluation.answers import PipelinePainter
         from mentor.generation.pipeline import MentorPipeline
 
-        pipeline = MentorPipeline.from_pretrained(str(final), device=None if device == "auto" else device)
+        pipeline = MentorPipeline.from_pretrained(str(final), device=device)
         return PipelinePainter(pipeline, row, pipeline.config.generation)
 
     return made

@@ -129,9 +129,9 @@ def _random_config(args: argparse.Namespace) -> MentorConfig | None:
 
 
 def _pipeline(args: argparse.Namespace, config: MentorConfig | None) -> MentorPipeline:
-    from mentor.generation.device import resolve_dtype
     from mentor.generation.pipeline import MentorPipeline
     from mentor.generation.random_model import random_bundle
+    from mentor.nn.device import resolve_dtype
 
     if config is None:
         return MentorPipeline.from_pretrained(args.model, device="cpu", dtype=args.dtype)

@@ -165,7 +165,7 @@ def _tools(args: argparse.Namespace, source: Source, progress: Any) -> Any:
 
 
 def _device(args: argparse.Namespace) -> str:
-    from mentor.generation.device import resolve_device
+    from mentor.nn.device import resolve_device
 
     return str(resolve_device(args.device))
 

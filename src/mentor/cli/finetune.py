@@ -146,7 +146,7 @@ def _sheet(config: TrainConfig, final: Path, examples: list[Example], device: st
     assert config.init.bundle is not None
     drawn = []
     for model in (config.init.bundle, final):
-        pipeline = MentorPipeline.from_pretrained(model, device=None if device == "auto" else device)
+        pipeline = MentorPipeline.from_pretrained(model, device=device)
         drawn.append(pipeline([example.prompt for example in examples], seed=config.seed).images)
     entries = [
         Entry(

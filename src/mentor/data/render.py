@@ -1,4 +1,4 @@
-"""Draws a scene at any resolution, with the exact mask and box of every object."""
+"""Draws a scene at any resolution, with the exact mask of every object."""
 
 from __future__ import annotations
 
@@ -26,20 +26,13 @@ class Rendered:
     """RGB, size x size pixels."""
     masks: list[NDArray[np.bool_]]
     """For each object [size, size]: where it covers at least half of the pixel."""
-    boxes: list[tuple[int, int, int, int]]
-    """For each object the (left, top, right, bottom) of its mask in pixels, right and bottom exclusive."""
 
 
 def render(scene: Scene, corpus: Corpus, size: int) -> Rendered:
     """Draw a scene at ``size`` x ``size`` pixels."""
     catalog = catalog_of(corpus)
     image = draw_backdrop(scene.backdrop, catalog, size)
-    masks, boxes = [], []
-    for item in scene.objects:
-        mask = _paste(image, item, catalog, size)
-        masks.append(mask)
-        boxes.append(box_of(mask))
-    return Rendered(image, masks, boxes)
+    return Rendered(image, [_paste(image, item, catalog, size) for item in scene.objects])
 
 
 def render_alone(scene: Scene, corpus: Corpus, size: int, shown: Collection[int]) -> Image.Image:
@@ -49,19 +42,6 @@ def render_alone(scene: Scene, corpus: Corpus, size: int, shown: Collection[int]
     for number in shown:
         _paste(image, scene.objects[number], catalog, size)
     return image
-
-
-def object_picture(item: SceneObject, corpus: Corpus, size: int) -> tuple[Image.Image, tuple[int, int]]:
-    """The object as it is pasted into a picture of ``size`` pixels: RGBA, and the (left, top) where it goes."""
-    return _fit(catalog_of(corpus).picture(item.key), item, size)
-
-
-def box_of(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """Bounding (left, top, right, bottom) of a mask, right and bottom exclusive; all zero when the mask is empty."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if len(rows) == 0:
-        return (0, 0, 0, 0)
-    return (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
 
 
 def _fit(image: Image.Image, item: SceneObject, size: int) -> tuple[Image.Image, tuple[int, int]]:

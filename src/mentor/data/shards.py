@@ -125,8 +125,6 @@ class PrecomputedDataset:
         """Index into ``TASK_NAMES`` of each sample."""
         self.lengths: NDArray[np.int64] = self._per_sample("ids_ends")
         """Condition tokens of each sample."""
-        self.images: NDArray[np.int64] = self._per_sample("features_ends")
-        """Images in each sample's prompt."""
 
     def __len__(self) -> int:
         return len(self._kept)

@@ -64,22 +64,11 @@ class SourceMixture:
     def sample(self, index: int) -> Example:
         """Sample number ``index`` (0 or more). Raises ``TooManyRejected`` beyond the limit of broken records."""
         number, place = self.where(index)
-        source, apart = self.sources[number], self._held_out[number]
+        source = self.sources[number]
         seed = int(np.random.SeedSequence([self.seed, index]).generate_state(1, np.uint64)[0])
         rng = np.random.default_rng([self.seed, index])
         for attempt in range(_TRIES):
-            record = place
-            if len(source):
-                room = self._room(source, apart)
-                assert room, "nothing was held out"
-                epoch, position = divmod(place, room)
-                if attempt:
-                    position = int(rng.integers(room))
-                else:
-                    position = permuted(position, room, (self.seed * 65_537 + number) * 1_000_003 + epoch)
-                record = self._record(position, source, apart)
-            elif attempt:
-                record = place + attempt * (1 << 40)
+            record = self._chosen(number, place, attempt, rng)
             try:
                 example = source.example(record, seed, partial(self._peers, number))
                 self._check(example)
@@ -89,6 +78,19 @@ class SourceMixture:
                 self.rejects.good()
                 return example
         raise ValueError(f"{source.name}: {_TRIES} records in a row could not be used")
+
+    def _chosen(self, number: int, place: int, attempt: int, rng: np.random.Generator) -> int:
+        """The record that is sample ``place`` of source ``number``; after broken ones, any other of its records."""
+        source, apart = self.sources[number], self._held_out[number]
+        if not len(source):  # endless: every number makes a sample
+            return place + attempt * (1 << 40)
+        room = self._room(source, apart)
+        assert room, "nothing was held out"
+        epoch, position = divmod(place, room)
+        if attempt:
+            return self._record(int(rng.integers(room)), source, apart)
+        key = (self.seed * 65_537 + number) * 1_000_003 + epoch
+        return self._record(permuted(position, room, key), source, apart)
 
     def _record(self, position: int, source: Source, apart: int) -> int:
         """The record at a place among those of a source that belong to this split."""

@@ -15,7 +15,7 @@ from mentor.evaluation.answers import AnswerStore, Painter
 from mentor.evaluation.judge import Judge, Subjects
 from mentor.evaluation.protocol import Progress
 from mentor.evaluation.published import published_rows
-from mentor.evaluation.statistics import bootstrap
+from mentor.evaluation.statistics import CP_PF, bootstrap
 from mentor.evaluation.tables import markdown_table
 
 if TYPE_CHECKING:
@@ -23,11 +23,7 @@ if TYPE_CHECKING:
     from mentor.models.perceptual import STLPIPS
 
 COLUMNS = {"cp": "CP", "pf": "PF", "cp_pf": "CP x PF"}
-_OF: Mapping[str, Callable[[Any, Any], Any]] = {
-    "cp": lambda cp, pf: cp,
-    "pf": lambda cp, pf: pf,
-    "cp_pf": lambda cp, pf: cp * pf,
-}
+_OF = {name: CP_PF[name] for name in COLUMNS}
 RESOLVED, WITHIN_NOISE, OPPOSITE = "agrees", "within noise", "disagrees"
 """Whether a difference from the reference goes the paper's way; within noise: its 95 % interval holds 0."""
 

@@ -11,8 +11,6 @@ from mentor.data.tasks import Sample
 from mentor.evaluation.answers import Painter
 from mentor.prompt import IMAGE_PLACEHOLDER, Prompt
 
-BASELINES = ("copy_reference", "ignore_reference")
-
 
 def copy_reference(sample: Sample, size: int) -> Image.Image:
     """The (first) reference picture itself, resized to ``size`` pixels: all of the subject, nothing of the prompt."""

@@ -202,14 +202,10 @@ def _distance(one: tuple[float, ...], two: tuple[float, ...]) -> float:
 
 
 def _box(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
-    rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
-    side = len(mask)
-    return (
-        float(columns[0] / side),
-        float(rows[0] / side),
-        float((columns[-1] + 1) / side),
-        float((rows[-1] + 1) / side),
-    )
+    box = Image.fromarray(mask).getbbox()
+    assert box is not None, "an empty mask"
+    left, top, right, bottom = (edge / len(mask) for edge in box)
+    return left, top, right, bottom
 
 
 def _cell(centre: float, extent: float) -> int:

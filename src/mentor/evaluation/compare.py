@@ -9,12 +9,12 @@ import numpy as np
 
 from mentor.evaluation.geneval_rules import TASKS
 from mentor.evaluation.results import SavedRun
-from mentor.evaluation.statistics import bootstrap, cluster_of, mean_of_all
+from mentor.evaluation.statistics import CP_PF, bootstrap, cluster_of, mean_of_all
 from mentor.evaluation.tables import number, shown_columns
 
 MADE_OF: Mapping[str, tuple[Sequence[str], Callable[..., np.ndarray]]] = {
-    "cp_pf": (("cp", "pf"), lambda cp, pf: cp * pf),
-    "cp_over_pf": (("cp", "pf"), lambda cp, pf: cp / np.maximum(pf, 1e-9)),
+    "cp_pf": (("cp", "pf"), CP_PF["cp_pf"]),
+    "cp_over_pf": (("cp", "pf"), CP_PF["cp_over_pf"]),
     "overall": (TASKS, mean_of_all),
 }
 """Headline numbers that are made of several means."""

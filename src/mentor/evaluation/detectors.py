@@ -197,8 +197,9 @@ def cut_out(picture: Image.Image, found: Detection) -> Image.Image:
 
 def box_of(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
     """The smallest box around a mask with at least one true pixel."""
-    rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
-    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+    box = Image.fromarray(mask).getbbox()
+    assert box is not None, "an empty mask"
+    return box
 
 
 def _unit(features: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -129,21 +129,3 @@ def write_tree(
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def read_tree(folder: Path, collections: Sequence[Collection], *, picture: int = 0) -> list[Image.Image | None]:
-    """The pictures of a method's folder in the order of the collections, nine each; None where there is none.
-
-    Raises ``ValueError`` for a folder without ``tgt_image``, one that has none of the pictures, and unreadable ones.
-    """
-    root = Source(folder).file("tgt_image")
-    pictures: list[Image.Image | None] = []
-    for collection in collections:
-        for index in range(len(collection.prompts)):
-            key = picture_key(collection.name, index, picture)
-            path = next((found for end in _PICTURES if (found := root / f"{key}{end}").is_file()), None)
-            pictures.append(None if path is None else load_image(path))
-    if all(each is None for each in pictures):
-        first = picture_key(collections[0].name, 0, picture)
-        raise ValueError(f"{root}: has none of the {len(pictures)} expected pictures, such as {first}.jpg")
-    return pictures

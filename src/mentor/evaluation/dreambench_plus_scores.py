@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mentor.evaluation.dreambench_plus_data import CATEGORIES, PROMPT_TYPES
 from mentor.evaluation.judge_answers import BEST, Verdict
 from mentor.evaluation.protocol import Item, Record
-from mentor.evaluation.statistics import bootstrap, cluster_of
+from mentor.evaluation.statistics import CP_PF, bootstrap, cluster_of
 
 TYPES = tuple(dict.fromkeys(PROMPT_TYPES))
 _NO_PICTURE = "there is no picture"
@@ -122,10 +122,4 @@ def _intervals(items: Sequence[Item], cp: Sheet, pf: Sheet, seed: int) -> dict[s
         return {}
     columns = [np.nanmean(sheet[:, both], axis=0).tolist() for sheet in (cp, pf)]
     clusters = [cluster_of(items[number].key) for number in both.tolist()]
-    statistics = {
-        "cp": lambda c, p: c,
-        "pf": lambda c, p: p,
-        "cp_pf": lambda c, p: c * p,
-        "cp_over_pf": lambda c, p: c / np.maximum(p, 1e-9),
-    }
-    return {name: list(bootstrap(columns, of, clusters=clusters, seed=seed)) for name, of in statistics.items()}
+    return {name: list(bootstrap(columns, of, clusters=clusters, seed=seed)) for name, of in CP_PF.items()}

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 RESAMPLES = 2000
+CP_PF: Mapping[str, Callable[..., Any]] = {
+    "cp": lambda cp, pf: cp,
+    "pf": lambda cp, pf: pf,
+    "cp_pf": lambda cp, pf: cp * pf,
+    "cp_over_pf": lambda cp, pf: cp / np.maximum(pf, 1e-9),
+}
+"""The headline numbers made of mean concept preservation and mean prompt following (paper 3.1)."""
 
 
 def cluster_of(key: str, groups: Collection[str] = ()) -> str:
@@ -55,14 +63,8 @@ def summarise(cp: Sequence[float], pf: Sequence[float], *, seed: int = 0) -> dic
     paper's own addition (table 3).
     """
     means = _table([cp, pf]).mean(axis=1)
-    statistics: Mapping[str, Callable[..., np.ndarray]] = {
-        "cp": lambda c, p: c,
-        "pf": lambda c, p: p,
-        "cp_pf": lambda c, p: c * p,
-        "cp_over_pf": lambda c, p: c / np.maximum(p, 1e-9),
-    }
-    row: dict[str, object] = {name: float(of(means[0], means[1])) for name, of in statistics.items()}
-    row["intervals"] = {name: bootstrap([cp, pf], of, seed=seed) for name, of in statistics.items()}
+    row: dict[str, object] = {name: float(of(means[0], means[1])) for name, of in CP_PF.items()}
+    row["intervals"] = {name: bootstrap([cp, pf], of, seed=seed) for name, of in CP_PF.items()}
     return row
 
 

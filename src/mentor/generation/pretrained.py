@@ -12,7 +12,7 @@ import torch
 from mentor.checkpoint.hub import push_folder
 from mentor.checkpoint.store import Bundle, load_bundle, save_bundle
 from mentor.data.processor import Processor
-from mentor.generation.device import resolve_device, resolve_dtype
+from mentor.nn.device import resolve_device, resolve_dtype
 
 
 class PretrainedModel:

@@ -17,6 +17,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from mentor.nn.device import resolve_device
 from mentor.training.protocol import Share
 
 T = TypeVar("T")
@@ -119,7 +120,7 @@ def join(device: str = "auto") -> Processes:
     Raises ValueError for a device that cannot be used.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return Processes(0, 1, pick_device(device))
+        return Processes(0, 1, resolve_device(device))
     from accelerate import PartialState
 
     if device not in ("auto", "cpu", "cuda"):
@@ -131,15 +132,3 @@ def join(device: str = "auto") -> Processes:
             f"{os.environ['WORLD_SIZE']} processes were launched, but {state.num_processes} found each other"
         )
     return Processes(state.process_index, state.num_processes, torch.device("cpu") if on_cpu else state.device)
-
-
-def pick_device(name: str) -> torch.device:
-    """The named device; ``auto`` takes a GPU if there is one. Raises ValueError for an unknown or absent device."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device '{name}' cannot be used: {str(error).splitlines()[0]}") from error
-    return device

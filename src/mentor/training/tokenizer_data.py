@@ -63,12 +63,8 @@ class TokenizerFeed:
         crops = [scene.crop((x, y, x + self.size, y + self.size)) for x, y in corners.tolist()]
         return max(crops, key=lambda crop: float(np.std(np.asarray(crop.convert("L")))))
 
-    def sample(self, index: int) -> Tensor:
-        """Picture ``index`` of the stream, float32 [3, R, R] in [-1, 1]."""
-        return to_pixels(self.view(self.scene(index // VIEWS), index))
-
     def batch(self, index: int, share: Share = WHOLE) -> dict[str, Tensor]:
-        """Pictures index * B to (index + 1) * B - 1; equal to stacking ``sample``, but composes each scene once."""
+        """Pictures index * B to (index + 1) * B - 1 of the stream; each scene is composed once."""
         numbers = range(index * self.batch_size, (index + 1) * self.batch_size)[share.part]
         scenes = {number: self.scene(number) for number in {i // VIEWS for i in numbers}}
         pictures: list[NDArray[np.uint8]] = [np.array(self.view(scenes[i // VIEWS], i)) for i in numbers]

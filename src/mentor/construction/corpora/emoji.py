@@ -13,10 +13,10 @@ from typing import Any
 from PIL import Image
 
 from mentor.construction.corpora.emoji_subjects import EmojiSubject, emoji_subjects
-from mentor.construction.corpora.fetch import PACKAGES, obtain, open_archive, read_member
 from mentor.construction.corpora.images import cut_out, encode_webp
 from mentor.construction.corpora.nouns import head_noun, split_of
 from mentor.construction.corpora.pack import Entry
+from mentor.construction.fetch import PACKAGES, obtain, open_archive, read_member
 
 _RASTER_SIDE = 256
 

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mentor.construction.corpora.fetch import PACKAGES, obtain, open_archive, read_member
 from mentor.construction.corpora.images import cut_out, encode_webp
 from mentor.construction.corpora.nouns import clean_subject, head_noun, split_of, stable_hash
 from mentor.construction.corpora.pack import Entry
 from mentor.construction.corpora.rendering import render_views
+from mentor.construction.fetch import PACKAGES, obtain, open_archive, read_member
 
 # Degrees around the vertical axis from the front, and above the horizon; each model shifts them a little.
 VIEWS = ((-60, 18), (-35, 26), (-12, 16), (14, 24), (38, 16), (64, 22))

@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from mentor.construction.corpora.fetch import PACKAGES, obtain, open_archive, read_member
 from mentor.construction.corpora.images import cut_out, encode_webp
 from mentor.construction.corpora.nouns import clean_subject, head_noun, split_of
 from mentor.construction.corpora.pack import Entry
+from mentor.construction.fetch import PACKAGES, obtain, open_archive, read_member
 
 _FOLDER = "./usr/share/tuxpaint/stamps/"
 _NOT_PHOTOS = frozenset({"cartoon", "symbols", "people", "seasonal", "roadsigns", "flags", "naturalforces"})

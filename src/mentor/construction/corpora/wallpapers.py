@@ -10,10 +10,10 @@ from typing import Any
 
 from PIL import Image
 
-from mentor.construction.corpora.fetch import PACKAGES, obtain, open_archive, read_member
 from mentor.construction.corpora.images import background, encode_webp
 from mentor.construction.corpora.nouns import stable_hash
 from mentor.construction.corpora.pack import Entry
+from mentor.construction.fetch import PACKAGES, obtain, open_archive, read_member
 
 
 def parse_copyright(text: str) -> dict[str, tuple[str, str]]:

