@@ -140,6 +140,15 @@ def test_the_hub_is_asked_for_the_configuration_first_and_only_for_a_bundles_fil
     assert len(asked) == 1, "weights of another model were downloaded"
 
 
+def test_a_name_may_hold_its_revision(cache, folder):
+    put(cache, "someone/tiny", OLD, renamed(folder, "old"), v1=OLD)
+    put(cache, "someone/tiny", NEW, renamed(folder, "new"), main=NEW)
+    for name, expected in (("someone/tiny@v1", "old"), (f"someone/tiny@{NEW}", "new"), ("someone/tiny", "new")):
+        assert load_bundle(name, local_files_only=True).config.name == expected
+    with pytest.raises(ValueError, match="did not give 'someone/tiny' at 'v9'"):
+        locate("someone/tiny@v9", OFFLINE)
+
+
 def test_a_snapshot_that_is_not_complete_names_the_missing_file(cache, folder):
     snapshot = put(cache, "someone/tiny", NEW, folder, main=NEW)
     (snapshot / "model.safetensors").unlink()
@@ -190,6 +199,7 @@ def test_publishing_makes_the_repository_and_uploads_one_commit(api, folder):
     assert "model-?????-of-?????.safetensors" in sent["delete_patterns"]
     assert not {"README.md", "config.json"} & set(sent["delete_patterns"])
     assert all(any(path.match(pattern) for pattern in sent["allow_patterns"]) for path in folder.iterdir())
+    assert 'from_pretrained("someone/tiny")' in (folder / "README.md").read_text()
 
 
 def test_a_branch_is_made_and_a_pull_request_makes_none(api, folder):

@@ -126,6 +126,43 @@ def test_several_pictures_are_numbered_and_each_remembers_its_seed(run: Run, tin
     assert np.array_equal(np.asarray(load_image(out / "one.png")), np.asarray(load_image(out / "fox-2.png")))
 
 
+def test_what_is_made_is_written_when_it_is_made(
+    run: Run, tiny_model: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hours of pictures do not go with the last one."""
+    words = ["generate", "a fox", "-n", 3, "--batch-size", 2, "--model", tiny_model, "-o", out / "fox.png"]
+    generate, calls = MentorPipeline.generate, []
+
+    def stopped(*arguments: object, **options: object) -> object:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return generate(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(MentorPipeline, "generate", stopped)
+    assert run(*words).status == 130
+    assert sorted(path.name for path in out.iterdir()) == ["fox-0.png", "fox-1.png"]
+
+
+def test_a_second_file_without_its_flag_is_no_text(run: Run, tiny_model: Path, reference: Path, out: Path) -> None:
+    """As the shell makes of ``--image refs/*.png``."""
+    words = [
+        "generate",
+        "--image",
+        reference,
+        reference,
+        "--subject",
+        "cat",
+        "--model",
+        tiny_model,
+        "-o",
+        out / "a.png",
+    ]
+    done = run(*words)
+    assert done.status == 2 and "is a file: write --image before each picture" in done.err
+    assert not list(out.iterdir())
+
+
 def test_a_grid_is_one_file_with_all_pictures(run: Run, tiny_model: Path, out: Path) -> None:
     assert run("generate", "a fox", "-n", 4, "--grid", "--model", tiny_model, "-o", out / "fox.png").status == 0
     assert [path.name for path in out.iterdir()] == ["fox.png"]

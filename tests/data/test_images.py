@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
 
 from mentor.data.images import decode_image, load_image, to_rgb
 
@@ -198,3 +198,15 @@ def test_damaged_bytes_never_raise_anything_but_valueerror(
     # Any other exception would fail the test.
     with contextlib.suppress(ValueError):
         assert load_image(tmp_path / f"damaged.{suffix}").mode == "RGB"
+
+
+def test_a_photo_that_was_taken_upright_is_upright_however_it_is_given(tmp_path: Path) -> None:
+    pixels = np.zeros((20, 40, 3), np.uint8)
+    pixels[:, :10] = (200, 30, 30)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.fromarray(pixels).save(tmp_path / "photo.jpg", exif=exif, quality=95)
+    with Image.open(tmp_path / "photo.jpg") as opened:
+        given = to_rgb(opened)
+    assert given.size == (20, 40) and given.tobytes() == load_image(tmp_path / "photo.jpg").tobytes()
+    assert to_rgb(given).tobytes() == given.tobytes()

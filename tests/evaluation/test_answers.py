@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from mentor.evaluation.answers import AnswerStore, check_folder
+from mentor import MentorPipeline
+from mentor.config.sampling import GenerationSettings
+from mentor.evaluation.answers import AnswerStore, PipelinePainter, check_folder
 from mentor.prompt import Prompt
 from tests.evaluation.conftest import FakePainter
+from tests.generation.tiny_bundle import tiny_bundle
 
 RED, BLUE = Image.new("RGB", (8, 8), "red"), Image.new("RGB", (8, 8), "blue")
 PROMPTS = [Prompt("a cat"), Prompt("a dog"), Prompt("<image> again", [RED])]
@@ -72,3 +76,15 @@ def test_refusals(store: AnswerStore, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="cannot be written"):
         check_folder(tmp_path / "file" / "inside")
+
+
+def test_a_model_that_is_put_together_otherwise_is_another_painter() -> None:
+    """Positions, activations and fits are no weights, and change every picture."""
+    bundle = tiny_bundle()
+    other = replace(bundle.config, decoder=replace(bundle.config.decoder, prefix_rope="zero"))
+    renamed = replace(bundle.config, name="another name")
+    one, two, three = (
+        PipelinePainter(MentorPipeline(replace(bundle, config=config), device="cpu"), "m", GenerationSettings())
+        for config in (bundle.config, other, renamed)
+    )
+    assert one.fingerprint != two.fingerprint and one.fingerprint == three.fingerprint

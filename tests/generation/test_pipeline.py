@@ -222,3 +222,24 @@ def test_unknown_device_dtype_and_model_are_refused(tmp_path: Path) -> None:
             MentorPipeline.from_pretrained("mini", **arguments)
     with pytest.raises(ValueError, match="unknown model 'midi'"):
         MentorPipeline.from_pretrained("midi")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options", "message"),
+    [
+        ([("a cat", RED)], {}, "prompt: expected texts or prompts .*got tuple"),
+        (None, {}, "prompt: expected texts or prompts .*got NoneType"),
+        ("a cat", {"seed": 1.5}, "seed: expected a whole number, got 1.5"),
+        ("a cat", {"seed": None}, "seed: expected a whole number, got None"),
+        ("a cat", {"num_images": 2.0}, "num_images: expected a whole number, got 2.0"),
+        ("a cat", {"top_k": 50.0}, "top-k: expected a whole number, got 50.0"),
+    ],
+)
+def test_other_types_are_told(pipeline: MentorPipeline, prompt: object, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        pipeline(prompt, **options)
+
+
+def test_a_number_format_may_stand_first() -> None:
+    moved = MentorPipeline(tiny_bundle(), device="cpu").to(torch.bfloat16)
+    assert moved.dtype is torch.bfloat16 and moved.device.type == "cpu"

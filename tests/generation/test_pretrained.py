@@ -46,6 +46,9 @@ def test_saved_and_loaded_it_makes_the_same_picture(tmp_path: Path, make) -> Non
     assert one.tobytes() == two.tobytes()
     assert contents(again.save_pretrained(tmp_path / "again", card="Made by a test.")) == contents(folder)
     assert "Made by a test." in ModelCard.load(folder / "README.md").text
+    (folder / "README.md").write_text("Mine.")
+    kept = MentorPipeline.from_pretrained(folder, device="cpu").save_pretrained(tmp_path / "kept")
+    assert (kept / "README.md").read_text() == "Mine.", "a card that somebody wrote is lost"
 
 
 def test_what_was_read_from_few_bits_is_written_in_few(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 import torch
 from torch import nn
@@ -9,6 +11,7 @@ from torch import nn
 from mentor.config.model import DecoderConfig
 from mentor.models import decoder as module
 from mentor.models.decoder import Decoder
+from mentor.nn.attention import KVCache, LayerCache
 from mentor.nn.native.library import native, plain
 from tests.nn.native.variants import use, variants
 
@@ -110,6 +113,55 @@ def test_hooks_are_called():
         for handle in handles:
             handle.remove()
         heard.clear()
+
+
+def test_a_forward_put_in_a_module_s_place_is_called():
+    """As accelerate puts one to move a layer's weights."""
+    decoder, heard = decoder_of(), []
+    linear = decoder.layers[1].attention.wo
+    original = linear.forward
+    linear.forward = lambda x: heard.append(x.shape) or original(x)
+    steps(decoder)
+    assert len(heard) == CONFIG.num_tokens + 1
+
+
+def test_what_the_kernels_cannot_read_goes_through_pytorch(monkeypatch):
+    """Addresses are all that they get: of a weight that is elsewhere, of a cache of other heads, of a wrapped block."""
+    called = calls(monkeypatch)
+
+    def step(decoder: Decoder, prefix: int = 3) -> None:
+        first, second, third = decoder.empty_cache(1, prefix).layers
+        longer = LayerCache(third.keys.repeat(1, 1, 2, 1), third.values.repeat(1, 1, 2, 1))
+        cache = KVCache((first, second, longer))
+        with torch.no_grad():
+            decoder.decode(torch.zeros(1, dtype=torch.int64), 0, None, cache)
+
+    step(decoder_of())
+    wrapped = decoder_of()
+    wrapped.layers[1] = Wrapped(wrapped.layers[1])
+    step(wrapped)
+    assert called == [False, False]
+    away = decoder_of()
+    away.layers[2].feed_forward.w2.to("meta")
+    with torch.no_grad(), pytest.raises((RuntimeError, NotImplementedError)):
+        away.decode(torch.zeros(1, dtype=torch.int64), 0, None, away.empty_cache(1, 3))
+    turned = decoder_of()
+    turned.rotation = turned.rotation.double()
+    cache = turned.empty_cache(1, 3)
+    with torch.no_grad(), suppress(RuntimeError):  # PyTorch need not like it either
+        turned.decode(torch.zeros(1, dtype=torch.int64), 0, None, cache)
+    assert called[-1] is False
+
+
+class Wrapped(nn.Module):
+    """A block inside another module, as ``torch.compile`` has it."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, *arguments: object) -> torch.Tensor:
+        return self.block(*arguments)
 
 
 def test_training_drops_out(monkeypatch):

@@ -196,6 +196,9 @@ def test_mistakes() -> None:
         (["switches=3"], "switches: expected keys and values, got 3"),
         (["variant=as_released", "trainable=decoder"], "trainable: expected a list, got 'decoder'"),
         (["seed=-1"], "seed: expected a whole number from 0"),
+        (["tokenizer.perceptual_from=70"], "tokenizer.perceptual_from: expected a share between 0 and 1, got 70"),
+        (["tokenizer.adversarial=-1"], "tokenizer.adversarial: expected 0 or more, got -1"),
+        (["optim.lr_scales={decoder: -1}"], "optim.lr_scales.decoder: expected 0 or more, got -1"),
         (["seed=99999999999999999999"], "seed: expected a whole number from 0"),
     ):
         with pytest.raises(ValueError, match=message):

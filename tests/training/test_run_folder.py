@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
+import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,8 @@ import pytest
 
 from mentor.config.load import from_dict, merge, nested, to_dict
 from mentor.config.run import TrainConfig
-from mentor.training.run_folder import STATE, open_run
+from mentor.files import PARTIAL
+from mentor.training.run_folder import STATE, check_run, open_run
 from tests.training.tiny import tiny_config
 
 
@@ -67,3 +71,37 @@ def test_what_all_else_follows_from_may_not_change(run: Path, key: str, value: o
     ):
         open_run(run, changed(**{key: value, "optim__lr": 0.5}), changes=True)
     assert open_run(run, dataclasses.replace(tiny_config())) is not None
+
+
+def test_a_run_that_is_to_be_replaced_stays_until_it_is(run: Path) -> None:
+    """What is checked before the slow building deletes and writes nothing."""
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    other = changed(seed=9)
+    assert check_run(run, other, overwrite=True) is None
+    assert check_run(run, changed(optim__lr=0.5), changes=True) is not None
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    open_run(run, other, overwrite=True)
+    assert not (run / "checkpoints").exists()
+
+
+def test_two_processes_do_not_train_in_one_folder(run: Path) -> None:
+    with ExitStack() as held:
+        open_run(run, tiny_config(), held=held)
+        partial = run / "checkpoints" / f"{PARTIAL}step-00000004"
+        partial.mkdir()
+        started = multiprocessing.get_context("fork").Process(target=_opens, args=(run,))
+        started.start()
+        started.join(60)
+        assert started.exitcode == 7
+        assert partial.is_dir(), "the other's checkpoint was thrown away while it was being written"
+    with ExitStack() as held:
+        assert open_run(run, tiny_config(), held=held) is not None
+
+
+def _opens(run: Path) -> None:
+    try:
+        with ExitStack() as held:
+            open_run(run, tiny_config(), held=held)
+    except ValueError as error:
+        os._exit(7 if "another process trains there" in str(error) else 1)
+    os._exit(0)

@@ -15,6 +15,8 @@ _BASES = {
     ("t5", 2048): "google/flan-t5-xl",
 }
 """Kind and width of a tower -> the hub's name of the model that it is."""
+HERE = "path/to/this/folder"
+"""What a card calls the model as long as the hub has no name for it."""
 _TAGS = ["image-generation", "subject-driven-generation", "autoregressive", "multimodal"]
 
 
@@ -37,12 +39,10 @@ def model_card(config: MentorConfig, text: str | None = None) -> str:
 
 Generates {config.image_size} x {config.image_size} pictures from {inputs}.
 
-{text or "Not trained yet: pretrained towers, random weights elsewhere."}
-
-```python
+{f"{text}{chr(10)}{chr(10)}" if text else ""}```python
 from mentor import MentorPipeline
 
-MentorPipeline.from_pretrained("path/to/this/folder")("a red apple on a table").images[0].save("out.png")
+MentorPipeline.from_pretrained("{HERE}")("a red apple on a table").images[0].save("out.png")
 ```
 
 | part | what | million parameters |

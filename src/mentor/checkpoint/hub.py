@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mentor.checkpoint.layout import ASSETS, BUNDLE_FILES, CONFIG, WEIGHT_FILES, read_config, shipped_models
+from mentor.checkpoint.card import HERE
+from mentor.checkpoint.layout import ASSETS, BUNDLE_FILES, CARD, CONFIG, WEIGHT_FILES, read_config, shipped_models
+from mentor.files import write_text
 
 
 @dataclass(frozen=True)
@@ -22,9 +24,13 @@ class HubOptions:
 def locate(name: str, options: HubOptions, *, only_config: bool = False) -> Path:
     """The folder of a shipped model, a bundle's folder, or a model of the hub; ValueError if there is none.
 
+    A model of the hub may be named with its revision: owner/name@revision.
     ``only_config``: of a bundle on the hub nothing but the configuration is fetched.
     """
     shipped, path = name in shipped_models(), Path(name).expanduser()
+    base, _, revision = name.partition("@")
+    if revision and options.revision is None and not shipped and not path.exists():
+        return locate(base, replace(options, revision=revision), only_config=only_config)
     if name and (shipped or path.exists()):
         if options.revision is not None:
             raise ValueError(f"revision: {name} lies on this computer; only a model of the hub has revisions")
@@ -73,7 +79,8 @@ def download(name: str, options: HubOptions, revision: str | None, patterns: lis
         raise ValueError(
             f"there is no folder {name}, and the model hub did not give {name!r}"
             f"{'' if revision is None else f' at {revision!r}'} ({_reason(error)}); without a network use a shipped model "
-            f"({', '.join(shipped_models())}) or a local folder; the same command goes on where a download broke off"
+            f"({', '.join(shipped_models())}) or a local folder, for a private model a token (`hf auth login`); the same "
+            "command goes on where a download broke off"
         ) from error
     return Path(folder)
 
@@ -98,6 +105,9 @@ def push_folder(
     api = HfApi(token=token)
     try:
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        card = folder / CARD
+        if card.is_file():
+            write_text(card, card.read_text(encoding="utf-8").replace(HERE, repo_id))
         if revision is not None and not create_pr:
             api.create_branch(repo_id, branch=revision, exist_ok=True)
         commit = api.upload_folder(
@@ -127,4 +137,4 @@ def hub_errors() -> tuple[type[Exception], ...]:
 
 
 def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0]}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:400] or 'no reason given'}"

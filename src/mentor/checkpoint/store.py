@@ -47,6 +47,8 @@ class Bundle:
     text_tokenizer: Tokenizer
     query_tokenizer: Tokenizer | None = None
     """What a Query-Former reads; None for other connectors."""
+    card: str | None = None
+    """The model card that lay in the folder, whole."""
 
 
 def new_bundle(config: MentorConfig, *, seed: int = 0, towers: Path = ASSETS / "towers") -> Bundle:
@@ -76,6 +78,7 @@ def save_bundle(
     *,
     query_tokenizer: Tokenizer | None = None,
     card: str | None = None,
+    whole_card: str | None = None,
     storage: Storage = "full",
 ) -> Path:
     """``write_bundle`` for a model in memory."""
@@ -87,6 +90,7 @@ def save_bundle(
         text_tokenizer,
         query_tokenizer=query_tokenizer,
         card=card,
+        whole_card=whole_card,
         storage=storage,
     )
 
@@ -100,14 +104,15 @@ def write_bundle(
     *,
     query_tokenizer: Tokenizer | None = None,
     card: str | None = None,
+    whole_card: str | None = None,
     storage: Storage = "full",
 ) -> Path:
     """Writes a model as a folder, complete or not at all, replacing a bundle that is there; returns the folder.
 
     ``model`` and ``image_tokenizer`` have the names of ``Mentor(config)`` and its ``ImageTokenizer``; they are gone through
     once, a shard at a time. Without ``text_tokenizer`` the bundle is not complete, and loading says what to add. ``card`` is
-    the model card's own part, in Markdown. ValueError for other names or shapes, for weights that are not finite in 16 bits,
-    or when ``directory`` holds something that is not a bundle.
+    the model card's own part, in Markdown, ``whole_card`` all of it. ValueError for other names or shapes, for weights that are
+    not finite in 16 bits, or when ``directory`` holds something that is not a bundle.
     """
     target = Path(directory).resolve()
     check_target(target)
@@ -126,7 +131,7 @@ def write_bundle(
         for file, tokenizer in {TEXT_TOKENIZER: text_tokenizer, QUERY_TOKENIZER: query_tokenizer}.items():
             if tokenizer is not None:
                 (folder / file).write_text(tokenizer.to_str(), encoding="utf-8")
-        (folder / CARD).write_text(model_card(config, card), encoding="utf-8")
+        (folder / CARD).write_text(whole_card or model_card(config, card), encoding="utf-8")
         if target.exists():
             os.replace(target, Path(temporary) / "old")
         os.replace(folder, target)
@@ -158,7 +163,15 @@ def load_bundle(
     mentor, image_tokenizer = allocate(config, dtype)
     load_strict(mentor, stored[MODEL], str(folder / f"{MODEL}.safetensors"))
     load_strict(image_tokenizer, stored[IMAGE_TOKENIZER], str(folder / f"{IMAGE_TOKENIZER}.safetensors"))
-    return Bundle(config, mentor, image_tokenizer, text_tokenizer, query_tokenizer)
+    card = folder / CARD
+    return Bundle(
+        config,
+        mentor,
+        image_tokenizer,
+        text_tokenizer,
+        query_tokenizer,
+        card.read_text(encoding="utf-8") if card.is_file() else None,
+    )
 
 
 def load_image_tokenizer(name_or_dir: str | Path) -> ImageTokenizer:

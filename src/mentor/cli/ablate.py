@@ -86,11 +86,11 @@ def _train(runs: Sequence[Run], args: argparse.Namespace) -> None:
     from mentor.cli.precompute import make_shards
     from mentor.config.study import shards_of
     from mentor.training.build import build
-    from mentor.training.run_folder import open_run
+    from mentor.training.run_folder import check_run
     from mentor.training.trainer import Trainer
 
     for one in runs:
-        open_run(one.folder, one.config)  # finished ones too: they may be of another budget
+        check_run(one.folder, one.config)  # finished ones too: they may be of another budget
     shards = shards_of(runs)
     for one in runs:
         if one.final.is_dir():

@@ -76,19 +76,25 @@ def run(args: argparse.Namespace) -> int:
 
         print("\n".join(outline(config, join(args.device))))
         return 0
+    import peft  # noqa: F401  a package that is missing is told now, not after the held-out losses
+
     from mentor.training.build import build
-    from mentor.training.run_folder import open_run
+    from mentor.training.run_folder import RECIPE, check_run
+    from mentor.training.trackers import check_trackers
     from mentor.training.trainer import Trainer
 
-    if args.overwrite and (args.out / "recipe.json").exists():
-        (args.out / SHEET).unlink(missing_ok=True)  # the trainer knows nothing of it
-    open_run(args.out, config, overwrite=args.overwrite)  # before the slow part
+    check_run(args.out, config, overwrite=args.overwrite)  # before the slow part
+    check_trackers(config.logging.trackers)
     objective, feed = build(config)
     before = _losses(objective, args.device)
     started = time.perf_counter()
-    final = Trainer(config, objective, feed, device=args.device).run(args.out)
+    trainer = Trainer(config, objective, feed, device=args.device)
+    if args.overwrite and (args.out / RECIPE).exists():
+        (args.out / SHEET).unlink(missing_ok=True)  # the trainer knows nothing of it
+    final = trainer.run(args.out, overwrite=args.overwrite)
     seconds = time.perf_counter() - started
     after = _losses(objective, args.device)
+    objective.module.cpu()  # the device is for the two models that draw
     examples = [pictures.example(number, args.seed + number) for number in range(SHOWN)]
     sheet = _sheet(config, final, examples, args.device)
     record = {"model": args.model, "subject": args.subject, "seed": args.seed, "before": before, "after": after}

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 import mentor
 from mentor.cli.progress import token_progress
-from mentor.cli.sampling_arguments import add_sampling_arguments, chosen_sampling
+from mentor.cli.sampling_arguments import add_sampling_arguments, check_seed, chosen_sampling
 from mentor.generation.grid import grid
 from mentor.generation.png_metadata import check_writable, write_pngs
 from mentor.generation.prompting import TASKS, build_prompt
@@ -50,6 +53,9 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"-n: expected 1 to {MOST_IMAGES} pictures, got {args.num_images}")
     if args.batch_size < 1:
         raise ValueError(f"--batch-size: expected 1 or more, got {args.batch_size}")
+    check_seed(args.seed)
+    if args.image and 0 < len(args.text) < 256 and Path(args.text).is_file():
+        raise ValueError(f"the text {args.text!r} is a file: write --image before each picture")
     sampling = chosen_sampling(args)
     single = args.grid or args.num_images == 1
     paths = [args.output] if single else numbered(args.output, args.num_images)
@@ -63,37 +69,43 @@ def run(args: argparse.Namespace) -> int:
     images = [{"file": Path(each).name, "sha256": _sha256(each)} for each in args.image]  # as they are now
 
     # Only now the heavy part: every mistake above is told at once.
-    from mentor.generation.pipeline import MentorPipeline
+    from mentor.generation.pipeline import MentorPipeline, over_batches
 
     pipeline = MentorPipeline.from_pretrained(args.model, device=args.device, dtype=args.dtype)
-    with token_progress("generating") as on_token:
-        output = pipeline(
-            prompt,
-            num_images=args.num_images,
-            seed=args.seed,
-            batch_size=args.batch_size,
-            on_token=on_token,
-            **sampling,
-        )
+    settings = pipeline.settings(**sampling)
     record = {
         "version": mentor.__version__,
         "model": args.model,
         "prompt": prompt.text,
         "images": images,
-        **{name: value for name, value in asdict(output.settings).items() if name != "cfg_interval"},
+        **{name: value for name, value in asdict(settings).items() if name != "cfg_interval"},
         "dtype": str(pipeline.dtype).removeprefix("torch."),
     }
+    made: list[Image.Image] = []
+    seeds = range(args.seed, args.seed + args.num_images)
+    batches = -(-len(seeds) // args.batch_size)
+    with token_progress("generating") as on_token:
+        for number in range(batches):
+            part = slice(number * args.batch_size, (number + 1) * args.batch_size)
+            made += pipeline(
+                prompt,
+                num_images=len(seeds[part]),
+                seed=seeds[part][0],
+                batch_size=args.batch_size,
+                on_token=over_batches(on_token, number, batches),
+                **sampling,
+            ).images
+            if not single:  # what is done stays when the rest is given up
+                _write([(paths[i], made[i], [seeds[i]]) for i in range(len(seeds))[part]], record)
     if single:
-        pictures = [(args.output, grid(output.images), {**record, "seeds": output.seeds})]
-    else:
-        pictures = [
-            (path, image, {**record, "seeds": [seed]})
-            for path, image, seed in zip(paths, output.images, output.seeds, strict=True)
-        ]
-    write_pngs(pictures)
-    for path, _, metadata in pictures:
-        print(f"{path}  (seed {', '.join(map(str, metadata['seeds']))})")
+        _write([(args.output, grid(made), list(seeds))], record)
     return 0
+
+
+def _write(pictures: Sequence[tuple[Path, Image.Image, list[int]]], record: Mapping[str, Any]) -> None:
+    write_pngs([(path, image, {**record, "seeds": seeds}) for path, image, seeds in pictures])
+    for path, _, seeds in pictures:
+        print(f"{path}  (seed {', '.join(map(str, seeds))})", flush=True)
 
 
 def numbered(path: Path, count: int) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -89,6 +90,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status: 0, or 2 after a mistake of the user, told in one line."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     named = next((argument for argument in arguments if not argument.startswith("-")), "")
+    for stream in (sys.stdout, sys.stderr):  # a name of a file need not be text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         args = _parse(build_parser(named), arguments)
         module = importlib.import_module(f"mentor.cli.{COMMANDS[args.command].module}")

@@ -26,7 +26,11 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size", type=int, default=16, metavar="B", help="pictures made side by side (default: %(default)s)"
     )
-    parser.add_argument("--model", default="mini", help="mini, a bundle's folder or a hub name (default: %(default)s)")
+    parser.add_argument(
+        "--model",
+        default="mini",
+        help="mini, a bundle's folder or a hub name, owner/name[@revision] (default: %(default)s)",
+    )
     parser.add_argument("--device", help="cpu, cuda, ... (default: cuda where there is one)")
     parser.add_argument(
         "--dtype",

@@ -36,11 +36,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Trains; raises ValueError for every mistake in the recipe, the data or the folder."""
+    # Packed batches have another size each: without this the allocator's memory falls into pieces.
+    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     from mentor.config.recipes import load_recipe
     from mentor.training.build import build
     from mentor.training.distributed import join
     from mentor.training.outline import outline
-    from mentor.training.run_folder import open_run
+    from mentor.training.run_folder import check_run
+    from mentor.training.trackers import check_trackers
     from mentor.training.trainer import Trainer
 
     config = load_recipe(args.recipe, args.overrides)
@@ -55,10 +58,11 @@ def run(args: argparse.Namespace) -> int:
     else:
         # Before the slow building.
         flags = {"overwrite": args.overwrite, "resume": args.resume, "changes": args.accept_changes}
-        processes.first(lambda: open_run(args.out, config, **flags))
+        processes.first(lambda: check_run(args.out, config, **flags))
         processes.wait()
+        check_trackers(config.logging.trackers)
         objective, feed = build(config, sampler=_sample_tokens)
-        told = str(Trainer(config, objective, feed, device=args.device).run(args.out))
+        told = str(Trainer(config, objective, feed, device=args.device).run(args.out, **flags))
     if processes.main:
         print(told)
     processes.wait()

@@ -55,6 +55,9 @@ class LanguageConfig:
     max_positions: int = 512
     dropout: float = 0.0
 
+    def __post_init__(self) -> None:
+        _positive("language", self, ("width", "num_layers", "num_heads", "mlp_width", "vocab_size"))
+
 
 @dataclass(frozen=True)
 class ConnectorConfig:
@@ -111,6 +114,9 @@ class DecoderConfig:
     token_dropout: float = 0.0
     residual_dropout: float = 0.0
     mlp_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        _positive("decoder", self, ("width", "num_layers", "num_heads", "vocab_size", "grid"))
 
     @property
     def num_tokens(self) -> int:
@@ -188,3 +194,9 @@ class MentorConfig:
     def image_size(self) -> int:
         """Side of a generated picture in pixels."""
         return self.decoder.grid * self.image_tokenizer.downsample
+
+
+def _positive(part: str, config: object, names: tuple[str, ...]) -> None:
+    for name in names:
+        if getattr(config, name) < 1:
+            raise ValueError(f"{part}.{name}: expected 1 or more, got {getattr(config, name)}")

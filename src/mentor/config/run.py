@@ -26,6 +26,9 @@ from mentor.config.sections import (
 LARGEST_SEED = 2**62
 """Seeds are smaller: generators take up to 2**64, and numbers of samples and pictures are added."""
 
+_TERMS = ("l1", "l2", "perceptual", "commitment", "adversarial")
+"""Weights of the image tokenizer's losses."""
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -95,6 +98,8 @@ class TrainConfig:
             "logging.grid_every": self.logging.grid_every,
             "checkpointing.every": self.checkpointing.every,
             "engine.processes": self.engine.processes,
+            **{f"optim.lr_scales.{part}": scale for part, scale in self.optim.lr_scales.items()},
+            **{f"tokenizer.{name}": getattr(self.tokenizer, name) for name in _TERMS},
         }
         for key, number in not_negative.items():
             if not 0 <= number < math.inf:  # also refuses what is no number
@@ -105,6 +110,11 @@ class TrainConfig:
             "schedule.decay_from": self.schedule.decay_from,
             "data.reject_limit": self.data.reject_limit,
             "mentor.condition_dropout": self.mentor.condition_dropout,
+            "optim.muon_momentum": self.optim.muon_momentum,
+            "tokenizer.perceptual_from": self.tokenizer.perceptual_from,
+            "tokenizer.restarts_until": self.tokenizer.restarts_until,
+            "tokenizer.adversarial_from": self.tokenizer.adversarial_from,
+            "lora.dropout": 0.0 if self.lora is None else self.lora.dropout,
         }
         for key, share in shares.items():
             if not 0 <= share <= 1:

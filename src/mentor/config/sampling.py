@@ -29,6 +29,9 @@ class GenerationSettings:
             "top-p": (self.top_p, 0 < self.top_p <= 1, "more than 0 and at most 1"),
             "cfg-interval": (self.cfg_interval, self.cfg_interval >= -1, "-1 or more (-1 guides all tokens)"),
         }
+        for name, whole in (("top-k", self.top_k), ("cfg-interval", self.cfg_interval)):
+            if not isinstance(whole, int):
+                raise ValueError(f"{name}: expected a whole number, got {whole!r}")
         for name, (value, inside, expected) in ranges.items():
             if not (math.isfinite(value) and inside):
                 raise ValueError(f"{name}: expected {expected}, got {value}")

@@ -5,15 +5,18 @@ from __future__ import annotations
 import io
 import os
 import struct
+import threading
 import warnings
 import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 # Named, so that a file can never reach Pillow's readers that start other programs (EPS) or need a viewer's context.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "ICO", "JPEG2000")
+# ``catch_warnings`` changes the settings of all threads: two at once could leave them changed.
+_warnings = threading.Lock()
 # What Pillow's readers raise on damaged data.
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error)
 
@@ -38,7 +41,7 @@ def decode_image(data: bytes, *, mask: bool = False) -> Image.Image:
 
 def _read(source: Path | io.BytesIO, mask: bool) -> Image.Image:
     try:
-        with warnings.catch_warnings():
+        with _warnings, warnings.catch_warnings():
             # Pillow warns of half a bomb and of odd metadata; what matters raises.
             warnings.simplefilter("ignore")
             with Image.open(source, formats=FORMATS) as image:
@@ -76,11 +79,13 @@ def to_mask(image: Image.Image) -> Image.Image:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert an image of any mode (palette, CMYK, 16-bit, alpha, ...) to 8-bit RGB, transparency laid on white.
+    """Convert an image of any mode (palette, CMYK, 16-bit, alpha, ...) to 8-bit RGB, upright, transparency laid on white.
 
     Raises:
         ValueError: the pixels are floating-point numbers, whose range no file states.
     """
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        image = ImageOps.exif_transpose(image)
     if image.mode == "F":
         raise ValueError("floating-point pixels have no defined range; save the picture with 8 or 16 bits a channel")
     if image.mode == "I" or image.mode.startswith("I;16"):

@@ -144,7 +144,8 @@ class Processor:
         assert vision is not None, "a model that reads text only has no pictures to prepare"
         fit = fit_square if vision.fit == "pad" else crop_square
         scaled = torch.from_numpy(np.asarray(fit(to_rgb(image), vision.image_size), np.float32) / 255)
-        normalised = (scaled - torch.tensor(vision.mean)) / torch.tensor(vision.std)
+        mean, std = (torch.tensor(values, device=scaled.device) for values in (vision.mean, vision.std))
+        normalised = (scaled - mean) / std
         return normalised.permute(2, 0, 1).contiguous()
 
     def stack(self, pixels: Sequence[Tensor]) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 import mentor
+from mentor.config.load import to_dict
 from mentor.config.sampling import GenerationSettings
 from mentor.data.images import load_image
 from mentor.evaluation.pixels import to_pixels
@@ -50,6 +51,10 @@ class PipelinePainter:
         digest = hashlib.sha256(
             repr((mentor.__version__, sorted(asdict(settings).items()), str(pipeline.dtype))).encode()
         )
+        shape = {k: v for k, v in to_dict(pipeline.config).items() if k not in ("name", "generation")}
+        digest.update(json.dumps(shape, sort_keys=True).encode())
+        for text_tokenizer in (pipeline.bundle.text_tokenizer, pipeline.bundle.query_tokenizer):
+            digest.update(b"" if text_tokenizer is None else text_tokenizer.to_str().encode())
         for module in (pipeline.mentor, pipeline.image_tokenizer):
             for key, tensor in sorted(module.state_dict().items()):
                 digest.update(key.encode())

@@ -5,8 +5,9 @@ Shapes: B pictures in a batch, S condition tokens, L image tokens, De width of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -75,7 +76,8 @@ class MentorPipeline(PretrainedModel):
             task, subject: see ``build_prompt``.
             num_images: pictures of each prompt, 1 or more.
             seed: picture ``i`` of the whole call is drawn with ``seed + i``, whatever the batch around it.
-            batch_size: pictures that are generated side by side; bounds the memory, changes no picture.
+            batch_size: pictures that are generated side by side; bounds the memory. A picture does not depend on those beside
+                it, but sums are rounded in another order in batches of other sizes: in 16 bits that can change a token.
             cfg_scale, temperature, top_k, top_p: see ``GenerationSettings``; None: the model's own (``config.generation``).
             on_token: called with (tokens done, tokens in all), a token being one step of a whole batch.
 
@@ -94,7 +96,7 @@ class MentorPipeline(PretrainedModel):
             part = slice(start, start + batch_size)
             first, last = owner[part][0], owner[part][-1]
             condition = self.encode(prompts[first : last + 1]).rows([index - first for index in owner[part]])
-            report = _over_batches(on_token, start // batch_size, -(-total // batch_size))
+            report = over_batches(on_token, start // batch_size, -(-total // batch_size))
             codes = self.generate(condition, seeds[part], settings, on_token=report)
             pictures += self.decode(codes)
         return PipelineOutput(pictures, seeds, [prompts[index] for index in owner], settings)
@@ -121,7 +123,12 @@ class MentorPipeline(PretrainedModel):
             raise ValueError(
                 "images, task and subject go with one text; of several prompts make each with build_prompt(text, images)"
             )
-        prompts = [prompt] if isinstance(prompt, Prompt) else list(prompt)
+        prompts = [prompt] if isinstance(prompt, Prompt) else list(prompt) if isinstance(prompt, Iterable) else [prompt]
+        for each in prompts:
+            if not isinstance(each, str | Prompt):
+                raise ValueError(
+                    f"prompt: expected texts or prompts (build_prompt(text, images) makes one), got {type(each).__name__}"
+                )
         if not prompts:
             raise ValueError("expected at least one prompt, got an empty list")
         return [Prompt(each) if isinstance(each, str) else each for each in prompts]
@@ -168,8 +175,10 @@ class MentorPipeline(PretrainedModel):
 
     @staticmethod
     def _count(num_prompts: int, num_images: int, seed: int, batch_size: int) -> int:
-        for name, value in {"num_images": num_images, "batch_size": batch_size}.items():
-            if value < 1:
+        for name, value in {"num_images": num_images, "batch_size": batch_size, "seed": seed}.items():
+            if not isinstance(value, Integral):
+                raise ValueError(f"{name}: expected a whole number, got {value!r}")
+            if value < 1 and name != "seed":
                 raise ValueError(f"{name}: expected 1 or more, got {value}")
         total = num_prompts * num_images
         if not 0 <= seed <= _LARGEST_SEED - total:
@@ -177,7 +186,7 @@ class MentorPipeline(PretrainedModel):
         return total
 
 
-def _over_batches(
+def over_batches(
     on_token: Callable[[int, int], None] | None, batch: int, batches: int
 ) -> Callable[[int, int], None] | None:
     """``on_token`` as seen from batch number ``batch`` of ``batches`` equally long ones."""

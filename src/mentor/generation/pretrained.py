@@ -31,11 +31,15 @@ class PretrainedModel:
         self.to(dtype=dtype)
         self.processor = Processor(bundle.config, bundle.text_tokenizer, bundle.query_tokenizer)
 
-    def to(self, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None) -> Self:
+    def to(
+        self, device: str | torch.device | torch.dtype | None = None, dtype: str | torch.dtype | None = None
+    ) -> Self:
         """Moves the model to another device, casts it to another number format, or both (None: as it is); returns itself.
 
-        ValueError for a device or number format that is not there.
+        A number format alone may stand first, as in PyTorch. ValueError for a device or number format that is not there.
         """
+        if isinstance(device, torch.dtype):
+            device, dtype = None, device
         target = resolve_dtype(dtype)
         if device is not None:
             self.device = resolve_device(device)
@@ -92,8 +96,8 @@ class PretrainedModel:
         """Write the model as a folder that ``from_pretrained`` loads, complete or not at all; returns the folder.
 
         Every number is kept; those that were read from 16 or 8 bits go back to them. ``card`` is the model card's own part, in
-        Markdown. With ``push_to_hub`` the folder is uploaded too, to ``repo_id`` (None: the folder's name) with the settings
-        in ``hub``, see ``push_to_hub``.
+        Markdown; None: the card that was loaded with the model, if any. With ``push_to_hub`` the folder is uploaded too, to
+        ``repo_id`` (None: the folder's name) with the settings in ``hub``, see ``push_to_hub``.
 
         Raises:
             ValueError: the folder holds something else, or the hub does not take the model.
@@ -108,6 +112,7 @@ class PretrainedModel:
             bundle.text_tokenizer,
             query_tokenizer=bundle.query_tokenizer,
             card=card,
+            whole_card=bundle.card if card is None else None,
             storage="compact",
         )
         if push_to_hub:
@@ -132,7 +137,7 @@ class PretrainedModel:
             private: whether a new repository is seen by its owner alone; None: the owner's default.
             revision: the branch, made if it is not there; None: the main one.
             create_pr: propose the change instead of making it.
-            card: the model card's own part, in Markdown.
+            card: the model card's own part, in Markdown; None: the card that was loaded with the model, if any.
 
         Raises:
             ValueError: the hub cannot be reached or does not take the model.

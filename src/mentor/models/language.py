@@ -42,11 +42,13 @@ class LanguageEncoder(nn.Module):
     def forward_packed(self, inputs_embeds: Tensor, lengths: Sequence[int]) -> Tensor:
         """Embeddings [N, De] of prompts of these lengths, one after the other -> states [N, De].
 
-        Prompts of similar length are read together, so that little is padded; all of them where ``in_one_call`` says so.
+        Prompts of similar length are read together, so that little is padded; all of them where ``in_one_call`` says so, and
+        on a GPU, where a call costs more than padding.
         """
         parts = inputs_embeds.split(tuple(lengths))
         states: list[Tensor | None] = [None] * len(parts)
-        for group in [list(range(len(parts)))] if self.in_one_call else similar(lengths):
+        everything = self.in_one_call or inputs_embeds.is_cuda
+        for group in [list(range(len(parts)))] if everything else similar(lengths):
             padded = nn.utils.rnn.pad_sequence([parts[number] for number in group], batch_first=True)
             sizes = torch.tensor([lengths[number] for number in group], device=padded.device)
             read = self(padded, torch.arange(padded.shape[1], device=padded.device) < sizes[:, None])

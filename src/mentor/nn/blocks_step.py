@@ -40,20 +40,20 @@ def blocks_step(
     built: an adapter took its place, or a hook waits for its output.
     """
     first = cache.layers[0]
+    batch, heads, capacity, head_width = first.keys.shape
     kernels = attention_kernels(x, rotation, first.keys, first.values, start, bias)
-    if kernels is None:
+    if kernels is None or x.shape[2:] != (heads * head_width,):
         return None
     config: tuple[float, int] | None = None
     pointers: list[int] = []
     for block, layer in zip(blocks, cache.layers, strict=True):
-        found = _read(block, x.dtype)
-        if found is None or found[0] != (config or found[0]):
+        found = _read(block, x)
+        if found is None or found[0] != (config or found[0]) or not _alike(first.keys, layer.keys, layer.values):
             return None
         config = found[0]
         pointers += (*found[1], layer.keys.data_ptr(), layer.values.data_ptr())
     assert config is not None, "a decoder has a block"
     epsilon, hidden = config
-    batch, heads, capacity, head_width = first.keys.shape
     y = torch.empty_like(x)
     scratch = x.new_empty(5 * x.numel() + 2 * batch * hidden)
     kernels.mentor_step(
@@ -77,25 +77,45 @@ def blocks_step(
     return y
 
 
-def _read(block: nn.Module, dtype: torch.dtype) -> tuple[tuple[float, int], list[int]] | None:
+def _alike(first: Tensor, *others: Tensor) -> bool:
+    """Whether the kernels can read the caches of all layers as they read the first one's."""
+    return all(
+        other.shape == first.shape and other.dtype is first.dtype and other.is_cpu and other.is_contiguous()
+        for other in others
+    )
+
+
+def _read(block: nn.Module, x: Tensor) -> tuple[tuple[float, int], list[int]] | None:
     """(epsilon, hidden width) and the addresses of the weights in the kernels' order; None for a block that was changed."""
     # The dictionaries that attributes are looked up in: asking for the attributes takes three times as long.
     parts: dict[str, Any] = block._modules
-    norm, attention, ffn_norm, feed_forward = (parts[name] for name in _PARTS)
-    inner, outer = attention._modules, feed_forward._modules
-    if type(attention) is not CausalSelfAttention or type(feed_forward) is not SwiGLU or norm.eps != ffn_norm.eps:
+    norm, attention, ffn_norm, feed_forward = (parts.get(name) for name in _PARTS)
+    if type(attention) is not CausalSelfAttention or type(feed_forward) is not SwiGLU:
         return None
+    inner, outer = attention._modules, feed_forward._modules
     modules: tuple[Any, ...] = norm, inner["wqkv"], inner["wo"], ffn_norm, outer["w1"], outer["w3"], outer["w2"]
+    if any(type(module) is not kind or _heard(module) for module, kind in zip(modules, _KINDS, strict=True)):
+        return None
+    if norm.eps != ffn_norm.eps or _heard(attention) or _heard(feed_forward) or _hooked(block):
+        return None
+    width, hidden = x.shape[-1], modules[4].weight.shape[0]
+    square, wide = (width, width), (hidden, width)
+    shapes = (width,), (3 * width, width), square, (width,), wide, wide, (width, hidden)
     pointers = []
-    for module, kind in zip(modules, _KINDS, strict=True):
+    for module, shape in zip(modules, shapes, strict=True):
         weight = module._parameters.get("weight")
-        if type(module) is not kind or _heard(module) or weight.dtype is not dtype or not weight.is_contiguous():
+        if type(weight) is not nn.Parameter or weight.shape != shape or weight.dtype is not x.dtype:
+            return None
+        if not (weight.is_cpu and weight.is_contiguous()):
             return None
         pointers.append(weight.data_ptr())
-    if _heard(block) or _heard(attention) or _heard(feed_forward):
-        return None
-    return (norm.eps, modules[4].out_features), pointers
+    return (norm.eps, hidden), pointers
 
 
 def _heard(module: nn.Module) -> bool:
+    """Whether somebody waits for a module's call, or has put a function of his own in its place."""
+    return _hooked(module) or "forward" in module.__dict__
+
+
+def _hooked(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks)

@@ -17,7 +17,7 @@ def resolve_device(name: str | torch.device | None = None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise ValueError(f"device: expected cpu, cuda, cuda:1, mps or the like, got {name!r}") from error
     try:
         torch.zeros(1, device=device).item()

@@ -28,19 +28,20 @@ class StreamingLinear(nn.Linear):
         super().__init__(in_features, out_features, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        weight, width = self.weight, self.in_features
-        rows = x.numel() // width
+        weight = self.weight
+        outputs, width = weight.shape
+        rows = x.numel() // width if width else 0
         kernels = native(x, weight) if 0 < rows <= MAX_ROWS and x.shape[-1] == width else None
         if kernels is None:
             return F.linear(x, weight)
-        y = x.new_empty((*x.shape[:-1], self.out_features))
+        y = x.new_empty((*x.shape[:-1], outputs))
         kernels.mentor_linear(
             x.data_ptr(),
             weight.data_ptr(),
             y.data_ptr(),
             rows,
             width,
-            self.out_features,
+            outputs,
             x.dtype is torch.bfloat16,
             torch.get_num_threads(),
         )
@@ -50,7 +51,7 @@ class StreamingLinear(nn.Linear):
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor | None:
     """``x / sqrt(mean(x^2) + eps) * weight`` over the last dimension; None where PyTorch must do it."""
     width = weight.shape[0]
-    rows = x.numel() // width
+    rows = x.numel() // width if width else 0
     kernels = native(x, weight) if 0 < rows <= MAX_ROWS and x.shape[-1] == width else None
     if kernels is None:
         return None
@@ -67,10 +68,12 @@ def attend_step(
     qkv: [B, 1, 3H, K], queries, keys, values; rotation: float32 [1, K/2, 2]; keys, values: the cache, [B, H, T, K]; bias: [B,
     1, 1, start + 1] to add to the logits, or None. Returns [B, 1, H * K], or None where PyTorch must do it.
     """
-    kernels = attention_kernels(qkv, rotation, keys, values, start, bias)
+    batch, heads, capacity, width = keys.shape
+    kernels = (
+        attention_kernels(qkv, rotation, keys, values, start, bias) if qkv.shape[2:] == (3 * heads, width) else None
+    )
     if kernels is None:
         return None
-    batch, heads, capacity, width = keys.shape
     y = qkv.new_empty((batch, 1, heads * width))
     kernels.mentor_attend(
         qkv.data_ptr(),
@@ -93,7 +96,7 @@ def attend_step(
 def attention_kernels(
     x: Tensor, rotation: Tensor, keys: Tensor, values: Tensor, start: int, bias: Tensor | None
 ) -> CDLL | None:
-    """The kernels, where they can attend from ``x`` [B, 1, ...]; every size is checked, since the kernels check none."""
+    """The kernels, where they can attend from ``x`` [B, 1, ...] to such a cache: they check no size themselves."""
     batch, _, capacity, width = keys.shape
     if (
         not 0 < batch <= MAX_ROWS
@@ -102,13 +105,17 @@ def attention_kernels(
         or width > 256
         or not 0 <= start < capacity
         or values.shape != keys.shape
-        or not values.is_contiguous()
+        or values.dtype is not keys.dtype
+        or not (values.is_cpu and values.is_contiguous())
         or rotation.shape != (1, width // 2, 2)
-        or not rotation.is_contiguous()
+        or rotation.dtype is not torch.float32
+        or not (rotation.is_cpu and rotation.is_contiguous())
     ):
         return None
     if bias is not None and (
-        bias.shape != (batch, 1, 1, start + 1) or bias.dtype is not x.dtype or not bias.is_contiguous()
+        bias.shape != (batch, 1, 1, start + 1)
+        or bias.dtype is not x.dtype
+        or not (bias.is_cpu and bias.is_contiguous())
     ):
         return None
     return native(x, keys)
@@ -119,6 +126,7 @@ def native(x: Tensor, other: Tensor) -> CDLL | None:
     if (
         torch.is_grad_enabled()
         or torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
         or not (x.is_cpu and other.is_cpu)
         or x.dtype not in _DTYPES
         or other.dtype is not x.dtype

@@ -32,7 +32,7 @@ def add_adapters(module: nn.Module, config: LoraConfig, seed: int) -> None:
     settings = PeftConfig(
         r=config.rank, lora_alpha=config.alpha, use_dora=config.dora, lora_dropout=config.dropout, target_modules=chosen
     )
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         inject_adapter_in_model(settings, module)
 

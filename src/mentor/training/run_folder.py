@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from mentor.files import PARTIAL, write_text
 from mentor.training.trackers import ID
 
 """What the name of a folder or file begins with until it is complete."""
+RECIPE, LOCK = "recipe.json", ".lock"
 STATE = "state.json"
 """The part of a checkpoint that is written last."""
 _FREE = (
@@ -48,22 +50,17 @@ _FIXED = (
 """What may not even when it is asked for: weights, their memory and the order of the samples follow from it."""
 
 
-def open_run(
+def check_run(
     run: Path, config: TrainConfig, *, overwrite: bool = False, resume: bool = False, changes: bool | None = None
 ) -> Path | None:
-    """Prepares a run folder and returns the checkpoint to resume from, or None for a fresh start.
+    """The checkpoint that ``open_run`` would resume from, or None for a fresh start; nothing is written.
 
     Raises ValueError if the folder holds checkpoints of another recipe, naming the keys that differ; those of ``_FREE`` may,
     and with ``changes`` all but those of ``_FIXED`` (None: the caller has no such flag). So it does if ``resume`` is asked
     for and there is nothing to resume.
     """
-    recipe = run / "recipe.json"
-    if overwrite and recipe.exists():
-        for name in ("checkpoints", "tensorboard", "final", "grids"):
-            remove_folder(run / name)
-        for name in ("metrics.jsonl", ID, recipe.name):
-            (run / name).unlink(missing_ok=True)
-    found = complete(run)
+    recipe = run / RECIPE
+    found = [] if overwrite and recipe.exists() else complete(run)
     if found and recipe.exists():
         changed = differences(_identity(_read_recipe(recipe)), _identity(config))
         fixed = any(_under(line.partition(":")[0], _FIXED) for line in changed)
@@ -75,13 +72,60 @@ def open_run(
             )
     if resume and not found:
         raise ValueError(f"--resume: {run} holds no checkpoint")
-    if run.exists() and not recipe.exists() and any(not path.name.startswith(PARTIAL) for path in run.iterdir()):
+    if run.exists() and not recipe.exists() and not all(_ours(path) for path in run.iterdir()):
         raise ValueError(f"{run} is not empty and holds no run; choose an empty or new folder")
+    return found[-1] if found else None
+
+
+def open_run(
+    run: Path,
+    config: TrainConfig,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    changes: bool | None = None,
+    held: ExitStack | None = None,
+) -> Path | None:
+    """Prepares a run folder and returns the checkpoint to resume from, or None for a fresh start; raises as ``check_run``.
+
+    While ``held`` is open no other process can open the folder; ValueError if one has.
+    """
+    found, recipe = check_run(run, config, overwrite=overwrite, resume=resume, changes=changes), run / RECIPE
     run.mkdir(parents=True, exist_ok=True)
+    if held is not None:
+        held.enter_context(_locked(run))
+    if overwrite and recipe.exists():
+        for name in ("checkpoints", "tensorboard", "final", "grids"):
+            remove_folder(run / name)
+        for name in ("metrics.jsonl", ID, recipe.name):
+            (run / name).unlink(missing_ok=True)
     for left in (*run.glob(f"{PARTIAL}*"), *run.glob(f"checkpoints/{PARTIAL}*")):  # by a killed process
         shutil.rmtree(left) if left.is_dir() else left.unlink()
     write_text(recipe, json.dumps(to_dict(config), indent=2) + "\n")
-    return found[-1] if found else None
+    return found
+
+
+@contextmanager
+def _locked(run: Path) -> Iterator[None]:
+    """Keeps other processes out of a run. A lock of the system: it ends with the process, however that ends."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    with (run / LOCK).open("w") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # data workers do not inherit this kind
+        except (BlockingIOError, PermissionError):
+            raise ValueError(f"{run}: another process trains there; wait for it, or choose another --out") from None
+        except OSError:
+            pass  # a file system without locks
+        yield
+
+
+def _ours(path: Path) -> bool:
+    """Whether a file or folder of this name may lie in a folder that is not a run yet."""
+    return path.name == LOCK or path.name.startswith(PARTIAL)
 
 
 def complete(run: Path) -> list[Path]:

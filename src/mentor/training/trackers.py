@@ -15,13 +15,19 @@ ID = "tracker-id"
 """File in a run's folder with the name under which online trackers know it, so that a resumed run goes on there."""
 
 
+def check_trackers(names: Sequence[str]) -> None:
+    """Raises ValueError if a tracker's package is missing."""
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            how = "pip install -e '.[train]' in a clone" if name == "tensorboard" else f"pip install {name}"
+            raise ValueError(f"logging.trackers: {name} is not installed; {how}, or leave it out")
+
+
 class Trackers:
-    """All trackers of a run as one. Raises ValueError if a tracker's package is missing."""
+    """All trackers of a run as one; raises as ``check_trackers``."""
 
     def __init__(self, names: Sequence[str], folder: Path, *, recipe: str, start: int) -> None:
-        for name in names:
-            if importlib.util.find_spec(name) is None:
-                raise ValueError(f"logging.trackers: {name} is not installed; pip install {name}, or leave it out")
+        check_trackers(names)
         if names:
             from accelerate import PartialState
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -82,14 +83,20 @@ class Trainer:
         """What will be trained and how, one line each."""
         return describe(self.config, self.objective.module, self.processes, self.strategy, self.objective.describe())
 
-    def run(self, folder: Path, *, overwrite: bool = False, resume: bool = False) -> Path:
+    def run(self, folder: Path, *, overwrite: bool = False, resume: bool = False, changes: bool | None = None) -> Path:
         """Trains to the last step, resuming from the last complete checkpoint in ``folder``; returns ``folder/final``.
 
-        Raises ValueError for a folder of another recipe, when the loss stops being a number, when a checkpoint cannot be
-        written or read, and when a batch cannot be made; the last complete checkpoint is kept.
+        Raises ValueError for a folder of another recipe (``changes``: see ``check_run``) or process, when the loss stops being
+        a number, when a checkpoint cannot be written or read, and when a batch cannot be made; the last complete checkpoint
+        is kept.
         """
+        flags: dict[str, Any] = {"overwrite": overwrite, "resume": resume, "changes": changes}
+        with ExitStack() as held:
+            found = self.processes.first(lambda: open_run(folder, self.config, held=held, **flags))
+            return self._run(folder, found)
+
+    def _run(self, folder: Path, found: Path | None) -> Path:
         config, processes = self.config, self.processes
-        found = processes.first(lambda: open_run(folder, config, overwrite=overwrite, resume=resume))
         processes.check_all(folder.is_dir(), f"see {folder}: all must share the run's folder, also on other machines")
         if found is not None:
             self._restore(found)

@@ -109,6 +109,48 @@ def test_a_cache_that_cannot_be_written_to_is_done_without(
     assert not list(left.iterdir()) and not list(tmp_path.rglob("*.so"))
 
 
+@compiled
+@pytest.mark.parametrize("content", [b"", b"no library"])
+def test_a_kept_file_that_cannot_be_loaded_is_made_again(cache: Path, content: bytes) -> None:
+    assert build().library is not None
+    (kept,) = cache.iterdir()
+    kept.unlink()
+    kept.write_bytes(content)
+    assert build().library is not None
+    assert kept.stat().st_size > 1000
+
+
+@compiled
+def test_what_others_may_write_is_not_executed(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.mkdir(parents=True)
+    cache.chmod(0o777)
+    assert build().library is not None
+    assert stat.S_IMODE(cache.stat().st_mode) == 0o700 and len(list(cache.iterdir())) == 1
+    owner = os.geteuid()
+    monkeypatch.setattr(module.os, "geteuid", lambda: owner + 1)  # the folder is somebody else's
+    (kept,) = cache.iterdir()
+    kept.write_bytes(b"planted")
+    assert build().library is not None
+    assert kept.read_bytes() == b"planted"
+
+
+@compiled
+def test_a_cache_named_relative_to_the_current_folder_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", "here")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert build().library is not None
+    assert not (tmp_path / "here").exists() and list((tmp_path / "home").rglob("*.so"))
+
+
+@pytest.mark.parametrize("named", [" ", "cc '"])
+def test_an_odd_name_of_a_compiler_is_no_traceback(cache: Path, monkeypatch: pytest.MonkeyPatch, named: str) -> None:
+    monkeypatch.setenv("CC", named)
+    assert build().what
+
+
 def test_the_variable_leaves_it_out(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MENTOR_NATIVE", "0")
     assert build() == module.Native(None, "PyTorch (MENTOR_NATIVE=0)")

@@ -13,6 +13,7 @@ import os
 import platform
 import shlex
 import shutil
+import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -79,17 +80,19 @@ def native(flags: tuple[str, ...] = ()) -> Native:
         lines = (told or str(error)).splitlines()
         line = next((line for line in lines if "error" in line), lines[0])
         return Native(None, f"PyTorch ({compiler[0]} failed: {line})")
-    for name, (result, arguments) in _SIGNATURES.items():
-        function = getattr(loaded, name)
-        function.restype, function.argtypes = result, arguments
     return Native(
         loaded, f"native kernels ({' '.join([Path(compiler[0]).name, *command[len(compiler) + len(FLAGS) :]])})"
     )
 
 
 def _compiler() -> list[str] | None:
-    if named := os.environ.get("CC"):
-        return shlex.split(named)
+    named = os.environ.get("CC", "")
+    try:
+        words = shlex.split(named)
+    except ValueError:  # an open quotation
+        words = [named]
+    if words:
+        return words
     found = next((path for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), None)
     return [found] if found else None
 
@@ -103,29 +106,56 @@ def _load(command: list[str]) -> ctypes.CDLL:
     # What the compiler predefines names its version and all that the processor has.
     macros = _run([*command, "-dM", "-E", "-x", "c", os.devnull])
     sources = sorted(FOLDER.glob("*.[ch]"))
-    parts = [" ".join(command), macros, *(path.read_text(encoding="utf-8") for path in sources)]
+    parts = [" ".join(command), macros, *platform.libc_ver(), *(path.read_text(encoding="utf-8") for path in sources)]
     name = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24] + ".so"
     cache = _cache()
     if cache is not None and (cache / name).is_file():
-        return ctypes.CDLL(str(cache / name))
-    writable = cache is not None and os.access(cache, os.W_OK)
-    with tempfile.TemporaryDirectory(dir=cache if writable else None, prefix=".mentor-") as temporary:
+        try:
+            return _open(cache / name)
+        except (OSError, AttributeError):
+            pass  # cut off, or not to be executed there: it is made again
+    if cache is not None and os.access(cache, os.W_OK):
+        try:
+            return _build(command, sources, name, cache)
+        except OSError:
+            pass  # a full disk, or one whose files must not be executed
+    return _build(command, sources, name, None)
+
+
+def _build(command: list[str], sources: list[Path], name: str, keep: Path | None) -> ctypes.CDLL:
+    with tempfile.TemporaryDirectory(dir=keep, prefix=".mentor-") as temporary:
         built = Path(temporary) / name
         _run([*command, *(str(path) for path in sources if path.suffix == ".c"), "-o", str(built)])
-        if cache is not None and writable:
-            built = built.replace(cache / name)
-        return ctypes.CDLL(str(built))  # stays in memory when its file is gone
+        loaded = _open(built)  # stays in memory when its file is gone
+        if keep is not None:
+            built.replace(keep / name)
+        return loaded
+
+
+def _open(path: Path) -> ctypes.CDLL:
+    loaded = ctypes.CDLL(str(path))
+    for name, (result, arguments) in _SIGNATURES.items():
+        function = getattr(loaded, name)
+        function.restype, function.argtypes = result, arguments
+    return loaded
 
 
 def _cache() -> Path | None:
-    """Folder of compiled libraries; None where there can be none."""
+    """Folder of compiled libraries; None where there can be none, or where others may put files that we would execute."""
     try:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mentor" / "native"
+        base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+        folder = (base if base.is_absolute() else Path.home() / ".cache") / "mentor" / "native"
         folder.mkdir(parents=True, exist_ok=True)
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            return None
+        if found.st_mode & 0o022:
+            folder.chmod(0o700)
     except (OSError, RuntimeError):  # the latter for a user without a home
         return None
     return folder
 
 
 def _run(command: list[str]) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+    quiet = {"capture_output": True, "text": True, "errors": "replace", "stdin": subprocess.DEVNULL}
+    return str(subprocess.run(command, check=True, timeout=120, **quiet).stdout)  # type: ignore[call-overload]

@@ -9,6 +9,7 @@
 #include "threads.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdint.h>
 
@@ -86,11 +87,17 @@ static void start_helpers(int wanted) {
     pthread_attr_destroy(&detached);
 }
 
+static void close_tickets(void) {
+    for (int part = 0; part < MAX_THREADS; part++) atomic_store(&tickets[part].value, UINT32_MAX);
+}
+
 // A forked process has no helpers, and perhaps a copy of a lock that one of them held.
 static void after_fork(void) {
     helpers = 0;
     atomic_store(&sleepers, 0);
     atomic_store(&busy, 0);
+    close_tickets(); // of a job that another thread was at: new helpers must not go on with it
+    atomic_store(&finished, 0);
     pthread_mutex_init(&mutex, 0);
     pthread_cond_init(&wake, 0);
 }
@@ -104,9 +111,9 @@ void share(chunk_function function, const void *job, long chunks, int threads) {
         for (long chunk = 0; chunk < chunks; chunk++) function(job, chunk);
         return;
     }
-    start_helpers(threads - 1);
     uint32_t next = atomic_load(&number) + 1;
-    for (int part = 0; part < MAX_THREADS; part++) atomic_store(&tickets[part].value, UINT32_MAX);
+    close_tickets();
+    start_helpers(threads - 1);
     atomic_store(&finished, 0);
     atomic_store(&current, function);
     atomic_store(&argument, job);
@@ -121,6 +128,9 @@ void share(chunk_function function, const void *job, long chunks, int threads) {
         pthread_mutex_unlock(&mutex);
     }
     work(next, 0);
-    while (atomic_load(&finished) < chunks) relax();
+    for (int spin = 0; atomic_load(&finished) < chunks; spin++) {
+        if (spin < SPINS) relax();
+        else sched_yield(); // a helper lost its turn in the middle of a chunk
+    }
     atomic_store(&busy, 0);
 }
