@@ -140,7 +140,7 @@ def test_few_pictures_are_said(here: Path, model: Path, run: Run, kept: int) -> 
         (["--captions", "absent.txt"], "absent.txt: the captions cannot be read"),
         (["--subject", " "], "subject: expected what the pictures show"),
         (["--steps", "0"], "schedule.steps: expected 1 or more"),
-        (["--seed", "-1"], "--seed: expected 0 or more"),
+        (["--seed", "-1"], "--seed: expected a whole number from 0"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(

@@ -175,10 +175,11 @@ class MentorPipeline(PretrainedModel):
 
     @staticmethod
     def _count(num_prompts: int, num_images: int, seed: int, batch_size: int) -> int:
-        for name, value in {"num_images": num_images, "batch_size": batch_size, "seed": seed}.items():
+        given: dict[str, Any] = {"num_images": num_images, "batch_size": batch_size, "seed": seed}
+        for name, value in given.items():
             if not isinstance(value, Integral):
                 raise ValueError(f"{name}: expected a whole number, got {value!r}")
-            if value < 1 and name != "seed":
+            if name != "seed" and given[name] < 1:
                 raise ValueError(f"{name}: expected 1 or more, got {value}")
         total = num_prompts * num_images
         if not 0 <= seed <= _LARGEST_SEED - total:

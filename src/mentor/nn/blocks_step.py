@@ -89,7 +89,8 @@ def _read(block: nn.Module, x: Tensor) -> tuple[tuple[float, int], list[int]] | 
     """(epsilon, hidden width) and the addresses of the weights in the kernels' order; None for a block that was changed."""
     # The dictionaries that attributes are looked up in: asking for the attributes takes three times as long.
     parts: dict[str, Any] = block._modules
-    norm, attention, ffn_norm, feed_forward = (parts.get(name) for name in _PARTS)
+    found: list[Any] = [parts.get(name) for name in _PARTS]
+    norm, attention, ffn_norm, feed_forward = found
     if type(attention) is not CausalSelfAttention or type(feed_forward) is not SwiGLU:
         return None
     inner, outer = attention._modules, feed_forward._modules

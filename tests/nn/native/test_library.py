@@ -129,6 +129,7 @@ def test_what_others_may_write_is_not_executed(cache: Path, monkeypatch: pytest.
     owner = os.geteuid()
     monkeypatch.setattr(module.os, "geteuid", lambda: owner + 1)  # the folder is somebody else's
     (kept,) = cache.iterdir()
+    kept.unlink()  # it is in use: a loaded library must not change
     kept.write_bytes(b"planted")
     assert build().library is not None
     assert kept.read_bytes() == b"planted"
