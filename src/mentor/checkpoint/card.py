@@ -31,6 +31,7 @@ def model_card(config: MentorConfig, text: str | None = None) -> str:
     )
     inputs = "text" if config.vision is None else "interleaved text and reference images"
     images = "" if config.vision is None else f"; each image counts {config.tokens_per_image}"
+    made = f"{text}\n\n" if text else ""
     rows = "\n".join(f"| {name} | {what} | {count / 1e6:.2f} |" for name, what, count in _parts(config))
     return f"""---
 {metadata.to_yaml()}
@@ -39,7 +40,7 @@ def model_card(config: MentorConfig, text: str | None = None) -> str:
 
 Generates {config.image_size} x {config.image_size} pictures from {inputs}.
 
-{f"{text}{chr(10)}{chr(10)}" if text else ""}```python
+{made}```python
 from mentor import MentorPipeline
 
 MentorPipeline.from_pretrained("{HERE}")("a red apple on a table").images[0].save("out.png")

@@ -170,7 +170,7 @@ def load_bundle(
         image_tokenizer,
         text_tokenizer,
         query_tokenizer,
-        card.read_text(encoding="utf-8") if card.is_file() else None,
+        card.read_text(encoding="utf-8", errors="replace") if card.is_file() else None,
     )
 
 

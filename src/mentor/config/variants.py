@@ -54,10 +54,8 @@ def with_steps(values: Mapping[str, Any]) -> dict[str, Any]:
     schedule = dict(_section(values, "schedule"))
     samples = schedule.pop("samples", None)
     if samples is not None and "steps" not in schedule:
-        size, accumulate = (
-            _section(values, "data").get("batch_size", 64),
-            _section(values, "optim").get("accumulate", 1),
-        )
+        size = _section(values, "data").get("batch_size", 64)
+        accumulate = _section(values, "optim").get("accumulate", 1)
         numbers = {"schedule.samples": samples, "data.batch_size": size, "optim.accumulate": accumulate}
         for key, number in numbers.items():
             if not isinstance(number, int) or isinstance(number, bool) or number < 1:

@@ -19,7 +19,6 @@ from mentor.config.run import TrainConfig
 from mentor.files import PARTIAL, write_text
 from mentor.training.trackers import ID
 
-"""What the name of a folder or file begins with until it is complete."""
 RECIPE, LOCK = "recipe.json", ".lock"
 STATE = "state.json"
 """The part of a checkpoint that is written last."""
