@@ -192,7 +192,13 @@ def test_an_image_tokenizer_is_scored_alone(
     assert written["pictures"] == 4 and list(written["sizes"]) == ["64", "32"]
     expected = evaluate_tokenizer(load_image_tokenizer(model), small_corpus, sizes=(32,), count=4)["32"]
     assert written["sizes"]["32"] == pytest.approx(expected)
-    for wrong, message in ((["--sizes", "60"], "divisible by"), (["-n", "0"], "at least 1 held-out picture")):
+    for wrong, message in (
+        (["--sizes", "60"], "divisible by"),
+        (["--sizes", "64", "0"], "--sizes: expected 32 pixels or more, got 0"),
+        (["-n", "0"], "at least 1 held-out picture"),
+        (["--out", str(tmp_path / "none" / "scores.json")], "--out: there is no folder"),
+        (["--model", "nobody"], "unknown model 'nobody'"),
+    ):
         assert main([*words, *wrong]) == 2
         assert message in capsys.readouterr().err
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from mentor.config.run import LARGEST_SEED
-from mentor.config.sampling import GenerationSettings
+from mentor.config.sampling import LARGEST_SEED, GenerationSettings
 
 if TYPE_CHECKING:
     from mentor.evaluation.answers import PipelinePainter
@@ -49,8 +48,8 @@ def check_counts(args: argparse.Namespace) -> None:
 
 def check_seed(seed: int) -> None:
     """Raise ``ValueError`` for a seed that no generator takes; what is added to it has room."""
-    if not 0 <= seed < LARGEST_SEED:
-        raise ValueError(f"--seed: expected a whole number from 0 to {LARGEST_SEED - 1}, got {seed}")
+    if not 0 <= seed <= LARGEST_SEED:
+        raise ValueError(f"--seed: expected a whole number from 0 to {LARGEST_SEED}, got {seed}")
 
 
 def load_painter(args: argparse.Namespace) -> PipelinePainter:

@@ -8,6 +8,8 @@ from typing import Any
 
 from mentor.cli.sampling_arguments import check_seed
 
+SMALLEST = 32
+"""Side in pixels of the smallest picture that ST-LPIPS can measure."""
 _COLUMNS = {
     "psnr": ("PSNR dB", "{:.2f}"),
     "psnr_plain": ("plain backgrounds", "{:.2f}"),
@@ -42,8 +44,15 @@ def add_tokenizer_parser(kinds: Any) -> None:
 
 
 def tokenizer_rows(args: argparse.Namespace) -> list[list[str]]:
-    """The table to print, header first; a dash where no picture has a background of that kind."""
+    """The table to print, header first; a dash where no picture has a background of that kind.
+
+    ValueError for an unknown model, a size that its grid does not divide, and numbers that cannot be.
+    """
     check_seed(args.seed)
+    if min(args.sizes) < SMALLEST:
+        raise ValueError(f"--sizes: expected {SMALLEST} pixels or more, got {min(args.sizes)}")
+    if args.out is not None and not args.out.absolute().parent.is_dir():
+        raise ValueError(f"--out: there is no folder {args.out.parent}; make it first")
     from mentor.checkpoint.store import load_image_tokenizer
     from mentor.data.corpus import Corpus
     from mentor.evaluation.report import provenance, write_json

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mentor.config.data import DataConfig
+from mentor.config.sampling import LARGEST_SEED
 from mentor.config.sections import (
     CheckpointConfig,
     EngineConfig,
@@ -22,9 +23,6 @@ from mentor.config.sections import (
     ScheduleConfig,
     TokenizerObjectiveConfig,
 )
-
-LARGEST_SEED = 2**62
-"""Seeds are smaller: generators take up to 2**64, and numbers of samples and pictures are added."""
 
 _TERMS = ("l1", "l2", "perceptual", "commitment", "adversarial")
 """Weights of the image tokenizer's losses."""
@@ -75,8 +73,8 @@ class TrainConfig:
         for key, value in positive.items():
             if value < 1:
                 raise ValueError(f"{key}: expected 1 or more, got {value}")
-        if not 0 <= self.seed < LARGEST_SEED:
-            raise ValueError(f"seed: expected a whole number from 0 to {LARGEST_SEED - 1}, got {self.seed}")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise ValueError(f"seed: expected a whole number from 0 to {LARGEST_SEED}, got {self.seed}")
         if self.lora is not None and "" in self.trainable:
             raise ValueError(
                 "trainable: with lora, name the parts that are trained whole beside the adapters, or none: []"

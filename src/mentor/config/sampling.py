@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+LARGEST_SEED = 2**63 - 1
+"""Generators take twice as much: numbers of samples and pictures are added to a seed."""
+
 
 @dataclass(frozen=True)
 class GenerationSettings:

@@ -89,13 +89,7 @@ def obtain(package: Package, cache: Path) -> Path:
             "apt": ["apt-get", "download", f"{package.name}={package.version}"],
             "pip": [
                 sys.executable,
-                "-m",
-                "pip",
-                "download",
-                "-qq",
-                "--no-deps",
-                "-d",
-                ".",
+                *["-m", "pip", "download", "-qq", "--no-deps", "-d", "."],
                 f"{package.name}=={package.version}",
             ],
         }[package.manager]

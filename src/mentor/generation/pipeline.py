@@ -14,13 +14,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mentor.config.sampling import GenerationSettings
+from mentor.config.sampling import LARGEST_SEED, GenerationSettings
 from mentor.generation.decode import generate_tokens
 from mentor.generation.pretrained import PretrainedModel
 from mentor.generation.prompting import Picture, build_prompt
 from mentor.prompt import Prompt
-
-_LARGEST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -182,8 +180,8 @@ class MentorPipeline(PretrainedModel):
             if name != "seed" and given[name] < 1:
                 raise ValueError(f"{name}: expected 1 or more, got {value}")
         total = num_prompts * num_images
-        if not 0 <= seed <= _LARGEST_SEED - total:
-            raise ValueError(f"seed: expected a whole number from 0 to {_LARGEST_SEED - total}, got {seed}")
+        if not 0 <= seed <= LARGEST_SEED - total:
+            raise ValueError(f"seed: expected a whole number from 0 to {LARGEST_SEED - total}, got {seed}")
         return total
 
 

@@ -69,10 +69,8 @@ def attend_step(
     1, 1, start + 1] to add to the logits, or None. Returns [B, 1, H * K], or None where PyTorch must do it.
     """
     batch, heads, capacity, width = keys.shape
-    kernels = (
-        attention_kernels(qkv, rotation, keys, values, start, bias) if qkv.shape[2:] == (3 * heads, width) else None
-    )
-    if kernels is None:
+    kernels = attention_kernels(qkv, rotation, keys, values, start, bias)
+    if kernels is None or qkv.shape[2:] != (3 * heads, width):
         return None
     y = qkv.new_empty((batch, 1, heads * width))
     kernels.mentor_attend(

@@ -157,5 +157,7 @@ def _cache() -> Path | None:
 
 
 def _run(command: list[str]) -> str:
-    quiet = {"capture_output": True, "text": True, "errors": "replace", "stdin": subprocess.DEVNULL}
-    return str(subprocess.run(command, check=True, timeout=120, **quiet).stdout)  # type: ignore[call-overload]
+    done = subprocess.run(
+        command, check=True, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, timeout=120
+    )
+    return done.stdout

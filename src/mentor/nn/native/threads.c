@@ -128,9 +128,9 @@ void share(chunk_function function, const void *job, long chunks, int threads) {
         pthread_mutex_unlock(&mutex);
     }
     work(next, 0);
-    for (int spin = 0; atomic_load(&finished) < chunks; spin++) {
-        if (spin < SPINS) relax();
-        else sched_yield(); // a helper lost its turn in the middle of a chunk
+    for (int spin = 0; atomic_load(&finished) < chunks;) {
+        if (spin == SPINS) sched_yield(); // a helper lost its turn in the middle of a chunk
+        else relax(), spin++;
     }
     atomic_store(&busy, 0);
 }
