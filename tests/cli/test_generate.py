@@ -308,16 +308,16 @@ def test_a_failing_disk_leaves_nothing_half_written(
     run: Run, tiny_model: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (out / "fox-0.png").write_bytes(b"an older picture")
-    save, calls = Image.Image.save, []
+    write, calls = Path.write_bytes, []
 
-    def full(image: Image.Image, target: Path, **options: object) -> None:
+    def full(target: Path, data: bytes) -> int:
         calls.append(target)
         if len(calls) == 2:
-            Path(target).write_bytes(b"half")
+            write(target, data[: len(data) // 2])
             raise OSError(28, "No space left on device", str(target))
-        save(image, target, **options)
+        return write(target, data)
 
-    monkeypatch.setattr(Image.Image, "save", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     done = run("generate", "a fox", "-n", 2, "--model", tiny_model, "-o", out / "fox.png")
     assert done.status == 2
     assert "No space left on device" in done.err

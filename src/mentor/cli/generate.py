@@ -5,18 +5,17 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-import mentor
 from mentor.cli.progress import token_progress
 from mentor.cli.sampling_arguments import add_sampling_arguments, check_seed, chosen_sampling
 from mentor.generation.grid import grid
-from mentor.generation.png_metadata import check_writable, write_pngs
+from mentor.generation.png_metadata import check_writable, how_made, write_pngs
 from mentor.generation.prompting import TASKS, build_prompt
 from mentor.prompt import IMAGE_PLACEHOLDER
 
@@ -73,14 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
     pipeline = MentorPipeline.from_pretrained(args.model, device=args.device, dtype=args.dtype)
     settings = pipeline.settings(**sampling)
-    record = {
-        "version": mentor.__version__,
-        "model": args.model,
-        "prompt": prompt.text,
-        "images": images,
-        **{name: value for name, value in asdict(settings).items() if name != "cfg_interval"},
-        "dtype": str(pipeline.dtype).removeprefix("torch."),
-    }
+    record = partial(how_made, args.model, prompt.text, images, settings, pipeline.dtype)
     made: list[Image.Image] = []
     seeds = range(args.seed, args.seed + args.num_images)
     batches = -(-len(seeds) // args.batch_size)
@@ -102,8 +94,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _write(pictures: Sequence[tuple[Path, Image.Image, list[int]]], record: Mapping[str, Any]) -> None:
-    write_pngs([(path, image, {**record, "seeds": seeds}) for path, image, seeds in pictures])
+def _write(pictures: Sequence[tuple[Path, Image.Image, list[int]]], record: Callable[..., dict[str, Any]]) -> None:
+    write_pngs([(path, image, record(seeds)) for path, image, seeds in pictures])
     for path, _, seeds in pictures:
         print(f"{path}  (seed {', '.join(map(str, seeds))})", flush=True)
 

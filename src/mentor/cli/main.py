@@ -33,6 +33,7 @@ COMMANDS = {
     "precompute": Command("precompute", "turn the corpus into training shards", extra="train"),
     "evaluate": Command("evaluate", "score a model", extra="eval"),
     "ablate": Command("ablate", "train and compare the rows of an ablation study", extra="eval"),
+    "serve": Command("serve", "put a model behind HTTP: a page, and OpenAI's image API", extra="serve"),
     "gallery": Command("gallery", "make the gallery of held-out prompts", extra="eval"),
     "probe": Command("probe", "measure what a vision layer keeps of an image", extra="train"),
     "build-corpus": Command("build_corpus", "fetch and render the training corpus", extra="corpus"),

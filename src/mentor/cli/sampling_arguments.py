@@ -25,6 +25,11 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size", type=int, default=16, metavar="B", help="pictures made side by side (default: %(default)s)"
     )
+    add_model_arguments(parser)
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare --model, --device and --dtype."""
     parser.add_argument(
         "--model",
         default="mini",

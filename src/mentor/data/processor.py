@@ -142,11 +142,17 @@ class Processor:
         """A picture of any size and mode -> float32 [3, R, R], normalised with the tower's mean and std."""
         vision = self.config.vision
         assert vision is not None, "a model that reads text only has no pictures to prepare"
-        fit = fit_square if vision.fit == "pad" else crop_square
-        scaled = torch.from_numpy(np.asarray(fit(to_rgb(image), vision.image_size), np.float32) / 255)
+        scaled = torch.from_numpy(np.asarray(self.square(image), np.float32) / 255)
         mean, std = (torch.tensor(values, device=scaled.device) for values in (vision.mean, vision.std))
         normalised = (scaled - mean) / std
         return normalised.permute(2, 0, 1).contiguous()
+
+    def square(self, image: Image.Image) -> Image.Image:
+        """A picture of any size and mode as the vision tower sees it, RGB, R x R: all of it that ``pixels`` looks at."""
+        vision = self.config.vision
+        assert vision is not None, "a model that reads text only has no pictures to prepare"
+        fit = fit_square if vision.fit == "pad" else crop_square
+        return fit(to_rgb(image), vision.image_size)
 
     def stack(self, pixels: Sequence[Tensor]) -> Tensor:
         """What ``pixels`` made of M pictures -> float32 [M, 3, R, R]; M may be 0."""

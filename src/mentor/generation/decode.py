@@ -34,12 +34,14 @@ def generate_tokens(
     *,
     generators: Sequence[torch.Generator],
     on_token: Callable[[int, int], None] | None = None,
+    on_row: Callable[[Tensor], None] | None = None,
     compiled: bool = False,
 ) -> Tensor:
     """Generates the tokens of one image for each condition: [B, S, De], bool [B, S] -> int64 [B, L].
 
     states, mask: left-padded condition. With guidance the unconditional half of the batch reads the null condition under
-    the same mask. generators: one a condition. on_token: called with (tokens done, L) after every token. compiled: run the
+    the same mask. generators: one a condition. on_token: called with (tokens done, L) after every token. on_row: called with
+    the tokens so far, int64 [B, n], after every row of the picture. What the two raise ends the generation. compiled: run the
     decode step through ``torch.compile`` (seconds to minutes the first time; on a CPU no faster than the eager step, which
     skips the unwritten positions).
 
@@ -76,6 +78,8 @@ def generate_tokens(
         )
         if on_token is not None:
             on_token(index + 1, total)
+        if on_row is not None and (index + 1) % decoder.config.grid == 0:
+            on_row(tokens[:, : index + 1])
         if index + 1 == total:
             break
         if guide and 0 <= settings.cfg_interval < index:

@@ -153,8 +153,13 @@ class MentorPipeline(PretrainedModel):
         settings: GenerationSettings | None = None,
         *,
         on_token: Callable[[int, int], None] | None = None,
+        on_row: Callable[[Tensor], None] | None = None,
     ) -> Tensor:
-        """Condition [B, S, De] and one seed for each of its rows -> image tokens int64 [B, L]."""
+        """Condition [B, S, De] and one seed for each of its rows -> image tokens int64 [B, L].
+
+        ``on_token`` is called with (tokens done, L) after every token, ``on_row`` with the tokens so far after every row of the
+        picture (``decode`` shows them); what one of them raises ends the generation.
+        """
         return generate_tokens(
             self.mentor,
             condition.states,
@@ -162,14 +167,24 @@ class MentorPipeline(PretrainedModel):
             settings or self.config.generation,
             generators=[torch.Generator(self.device).manual_seed(seed) for seed in seeds],
             on_token=on_token,
+            on_row=on_row,
         )
 
     @torch.inference_mode()
     def decode(self, codes: Tensor) -> list[Image.Image]:
-        """Image tokens int64 [B, L] -> B pictures, RGB, ``config.image_size`` pixels square."""
-        pixels = self.image_tokenizer.decode(codes.to(self.device)).float()
+        """Image tokens int64 [B, n] -> B pictures, RGB, ``config.image_size`` pixels square; what n < L leaves out is grey."""
+        codes = codes.to(self.device)
+        missing = self.config.decoder.num_tokens - codes.shape[1]
+        if missing > 0:
+            codes = torch.cat((codes, self._grey().expand(len(codes), missing)), dim=1)
+        pixels = self.image_tokenizer.decode(codes).float()
         levels = ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         return [Image.fromarray(each) for each in levels.permute(0, 2, 3, 1).cpu().numpy()]
+
+    def _grey(self) -> Tensor:
+        """The token of a grey patch, int64 [1, 1]."""
+        weight, side = self.image_tokenizer.quant_conv.weight, self.config.image_tokenizer.downsample
+        return self.image_tokenizer.encode(weight.new_zeros(1, 3, side, side))
 
     @staticmethod
     def _count(num_prompts: int, num_images: int, seed: int, batch_size: int) -> int:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+
+import mentor
+from mentor.config.sampling import GenerationSettings
 
 KEY = "mentor"
 """Name of the PNG text chunk; its value is one JSON object in ASCII."""
@@ -46,14 +51,40 @@ def write_pngs(pictures: Sequence[tuple[Path, Image.Image, Mapping[str, Any]]]) 
     temporaries = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path, _, _ in pictures}
     try:
         for path, image, metadata in pictures:
-            chunks = PngInfo()
-            chunks.add_text(KEY, json.dumps(metadata))
-            image.save(temporaries[path], format="PNG", pnginfo=chunks)
+            temporaries[path].write_bytes(png_bytes(image, metadata))
         for path, temporary in temporaries.items():
             temporary.replace(path)
     finally:
         for temporary in temporaries.values():
             temporary.unlink(missing_ok=True)
+
+
+def png_bytes(image: Image.Image, metadata: Mapping[str, Any]) -> bytes:
+    """A PNG file's bytes, with ``metadata`` beside the pixels."""
+    chunks, buffer = PngInfo(), io.BytesIO()
+    chunks.add_text(KEY, json.dumps(metadata))
+    image.save(buffer, format="PNG", pnginfo=chunks)
+    return buffer.getvalue()
+
+
+def how_made(
+    model: str,
+    prompt: str,
+    images: Sequence[Mapping[str, str]],
+    settings: GenerationSettings,
+    dtype: object,
+    seeds: Sequence[int],
+) -> dict[str, Any]:
+    """What a picture remembers; ``images``: the name and the SHA-256 of each reference's file."""
+    return {
+        "version": mentor.__version__,
+        "model": model,
+        "prompt": prompt,
+        "images": list(images),
+        **{name: value for name, value in asdict(settings).items() if name != "cfg_interval"},
+        "dtype": str(dtype).removeprefix("torch."),
+        "seeds": list(seeds),
+    }
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:

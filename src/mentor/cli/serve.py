@@ -1,0 +1,84 @@
+"""``mentor serve``: a model behind HTTP, with a page for people and OpenAI's image API for programs."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+import socket
+import sys
+from typing import Any
+
+from mentor.cli.sampling_arguments import add_model_arguments
+from mentor.serving.settings import ServeSettings
+
+API_KEY = "MENTOR_API_KEY"
+"""Environment variable; an argument could be read by everyone on the machine."""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the command's arguments."""
+    defaults = ServeSettings()
+    parser = subparsers.add_parser(
+        "serve",
+        help="put a model behind HTTP: a page, and OpenAI's image API",
+        description="Serve a model: a page for people at /, OpenAI's image API for programs at /v1. "
+        f"With the environment variable {API_KEY} set, requests must bear that key.",
+        epilog="examples: mentor serve | mentor serve --model runs/mug/final --host 0.0.0.0 --port 80 --max-batch 16",
+    )
+    add_model_arguments(parser)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s, this machine)")
+    parser.add_argument("--port", type=int, default=8000, help="0: any that is free (default: %(default)s)")
+    parser.add_argument("--name", help="what the model is called in requests (default: as --model)")
+    for flag, text in (
+        ("--max-batch", "pictures drawn side by side"),
+        ("--max-queue", "pictures that may wait; more are refused"),
+        ("--max-images", "pictures in one request"),
+    ):
+        parser.add_argument(
+            flag,
+            type=int,
+            default=getattr(defaults, flag[2:].replace("-", "_")),
+            metavar="N",
+            help=f"{text} (default: %(default)s)",
+        )
+    parser.add_argument(
+        "--max-wait", type=float, default=defaults.max_wait, metavar="SECONDS",
+        help="how long the first picture of a batch waits for others (default: %(default)s)",
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    """Load the model, then listen until stopped."""
+    if not 0 <= args.port <= 65535:
+        raise ValueError(f"--port: expected 0 to 65535, got {args.port}")
+    settings = ServeSettings(
+        name=args.name or args.model,
+        max_batch=args.max_batch,
+        max_wait=args.max_wait,
+        max_queue=args.max_queue,
+        max_images=args.max_images,
+        api_key=os.environ.get(API_KEY, ""),
+    )
+    import uvicorn
+
+    from mentor.generation.pipeline import MentorPipeline
+    from mentor.serving.app import create_app
+
+    with _listening(args.host, args.port) as listener:  # before the model is read: a taken port is told at once
+        pipeline = MentorPipeline.from_pretrained(args.model, device=args.device, dtype=args.dtype)
+        host, port = listener.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        print(f"{settings.name} at http://{shown}:{port} (Ctrl-C stops)", file=sys.stderr)
+        if not settings.api_key and not ipaddress.ip_address(host).is_loopback:
+            print(f"note: whoever reaches this machine may draw; set {API_KEY} to ask for a key", file=sys.stderr)
+        config = uvicorn.Config(create_app(pipeline, settings), log_level="warning", timeout_graceful_shutdown=30)
+        uvicorn.Server(config).run(sockets=[listener])
+    return 0
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise ValueError(f"cannot listen at {host} port {port}: {error.strerror or error}") from error

@@ -1,0 +1,86 @@
+"""Mistakes and failures in the form that OpenAI's clients read: ``{"error": {"message", "type", "param", "code"}}``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from mentor.serving.queue import Busy, Closed
+
+RETRY_SECONDS = 2
+
+
+class ApiError(Exception):
+    """An answer that is no picture."""
+
+    def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.status, self.param, self.code = status, param, code
+
+    def body(self) -> dict[str, Any]:
+        """The JSON that goes out."""
+        kind = "invalid_request_error" if self.status < 500 else "server_error"
+        kind = "rate_limit_error" if self.status == 429 else kind
+        return {"error": {"message": str(self), "type": kind, "param": self.param, "code": self.code}}
+
+    def response(self) -> JSONResponse:
+        """The whole answer."""
+        headers = {}
+        if self.status in (429, 503):
+            headers["Retry-After"] = str(RETRY_SECONDS)
+        if self.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        return JSONResponse(self.body(), self.status, headers)
+
+
+@contextmanager
+def users_mistakes(param: str | None = None, name: str = "") -> Iterator[None]:
+    """Within, a ``ValueError`` is the asker's: it is told, after the ``name`` of what is wrong."""
+    try:
+        yield
+    except ValueError as error:
+        raise ApiError(400, f"{name}: {error}" if name else str(error), param=param) from error
+
+
+def as_api_error(error: Exception) -> ApiError:
+    """What is told about any exception; of the server's own faults only that there was one (the log has the rest)."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, ValidationError | RequestValidationError):
+        return _invalid(error)
+    if isinstance(error, Busy):
+        return ApiError(429, str(error), code="queue_full")
+    if isinstance(error, Closed):
+        return ApiError(503, str(error), code="stopping")
+    if isinstance(error, HTTPException):
+        return ApiError(error.status_code, str(error.detail))
+    return ApiError(500, "the picture could not be drawn; the server's log says why", code="internal_error")
+
+
+def _invalid(error: ValidationError | RequestValidationError) -> ApiError:
+    """The first thing that is wrong, by the parameter's name."""
+    first = error.errors()[0]
+    where = [str(part) for part in first["loc"] if part != "body"]
+    name = ".".join(where) or None
+    if first["type"] == "extra_forbidden":
+        return ApiError(400, f"unknown parameter '{name}'", param=name, code="unknown_parameter")
+    if first["type"] == "json_invalid":
+        return ApiError(400, "the body is not JSON")
+    return ApiError(400, f"{name}: {first['msg']}" if name else str(first["msg"]), param=name)
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Every error leaves the app in this form."""
+
+    async def handle(request: Request, error: Exception) -> JSONResponse:
+        return as_api_error(error).response()
+
+    for kind in (ApiError, RequestValidationError, ValidationError, Busy, Closed, HTTPException, Exception):
+        app.add_exception_handler(kind, handle)

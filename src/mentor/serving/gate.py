@@ -1,0 +1,76 @@
+"""What stands before every request: the key, the size of what is sent, and the count of what was answered."""
+
+from __future__ import annotations
+
+import hmac
+import time
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mentor.serving.errors import ApiError
+from mentor.serving.metrics import Metrics
+from mentor.serving.settings import ServeSettings
+
+OPEN = ("/", "/health")
+"""What anyone may see: the page is empty without the API."""
+
+
+class Gate:
+    """ASGI middleware; pure, because Starlette's base class hides from a stream that its reader has gone."""
+
+    def __init__(self, app: ASGIApp, *, settings: ServeSettings, metrics: Metrics) -> None:
+        self.app, self.settings, self.metrics = app, settings, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started, status = time.monotonic(), 500
+
+        async def counted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            refusal = self._refusal(scope)
+            if refusal is not None:
+                await refusal.response()(scope, receive, counted)
+            else:
+                await self.app(scope, self._limited(receive), counted)
+        finally:
+            # Only routes that exist: whoever scans a server for weak spots would else make endless names.
+            route = getattr(scope.get("route"), "path", "other")
+            self.metrics.requests.labels(route, str(status)).inc()
+            self.metrics.request_seconds.labels(route).observe(time.monotonic() - started)
+
+    def _refusal(self, scope: Scope) -> ApiError | None:
+        headers = Headers(scope=scope)
+        if self.settings.api_key and scope["path"] not in OPEN:
+            given = headers.get("authorization", "")
+            if not hmac.compare_digest(given.encode(), f"Bearer {self.settings.api_key}".encode()):
+                return ApiError(401, "wrong or no API key: send Authorization: Bearer KEY", code="invalid_api_key")
+        length = headers.get("content-length", "")
+        if length.isdecimal() and int(length) > self.settings.max_upload:
+            return ApiError(413, self._too_large())
+        return None
+
+    def _limited(self, receive: Receive) -> Receive:
+        """``receive`` that ends where more comes than may, whatever the header promised."""
+        seen = 0
+
+        async def limited() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self.settings.max_upload:
+                raise HTTPException(413, self._too_large())
+            return message
+
+        return limited
+
+    def _too_large(self) -> str:
+        return f"the request is larger than {self.settings.max_upload} bytes: send smaller pictures"

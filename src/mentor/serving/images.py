@@ -1,0 +1,273 @@
+"""``/v1/images``: from a request to its pictures, at once or one event at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import json
+import secrets
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.datastructures import FormData, UploadFile
+
+from mentor.config.sampling import LARGEST_SEED
+from mentor.data.images import decode_image
+from mentor.generation.pipeline import MentorPipeline
+from mentor.generation.png_metadata import how_made, png_bytes
+from mentor.generation.prompting import build_prompt
+from mentor.prompt import Prompt
+from mentor.serving import queue
+from mentor.serving.errors import ApiError, as_api_error, users_mistakes
+from mentor.serving.queue import Done, DrawingQueue, Failed, Partial
+from mentor.serving.schema import EditRequest, GenerationRequest, ImageRequest, ImagesResponse
+from mentor.serving.settings import ServeSettings
+
+ANY_SEED = 2**32
+"""Seeds that nobody chose lie below, where JavaScript still counts exactly."""
+LOOK_SECONDS = 1.0
+"""How often the server looks whether whoever asked is still there."""
+MOST_FILES = 32
+
+router = APIRouter(prefix="/v1/images")
+
+
+@dataclass(frozen=True)
+class Service:
+    """What a request needs of its server."""
+
+    pipeline: MentorPipeline
+    queue: DrawingQueue
+    settings: ServeSettings
+    reading: asyncio.Semaphore
+    """Held while reference images are read: a picture file of some kilobytes can unfold to hundreds of megabytes."""
+
+    @property
+    def size(self) -> str:
+        """How large the model's pictures are, as OpenAI writes it."""
+        return f"{self.pipeline.config.image_size}x{self.pipeline.config.image_size}"
+
+
+def service(request: Request) -> Service:
+    """The one of the app that the request came to."""
+    found: Service = request.app.state.service
+    return found
+
+
+Served = Annotated[Service, Depends(service)]
+
+
+@router.post("/generations", response_model=ImagesResponse)
+async def generate(body: GenerationRequest, http: Request, served: Served) -> Response:
+    """Pictures from a text."""
+    with users_mistakes("prompt"):
+        prompt = build_prompt(body.prompt)
+    return await _answer(body, prompt, [], http, served)
+
+
+_EDIT_FORM = EditRequest.model_json_schema()
+_EDIT_FORM["properties"]["image"] = {
+    "type": "array",
+    "items": {"type": "string", "format": "binary"},
+    "description": "Reference images, as `image` or `image[]`, one or several times.",
+}
+
+
+@router.post(
+    "/edits",
+    response_model=ImagesResponse,
+    openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _EDIT_FORM}}}},
+)
+async def edit(http: Request, served: Served) -> Response:
+    """Pictures from a text and reference images: a new picture of what they show, a reconstruction or a segmentation."""
+    if not http.headers.get("content-type", "").startswith("multipart/form-data"):
+        raise ApiError(400, "expected multipart/form-data with at least one file named image")
+    async with http.form(max_files=MOST_FILES) as form:
+        body = EditRequest.model_validate(_fields(form))
+        uploads = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+        if not uploads:
+            raise ApiError(400, "no picture came: send at least one file named image", param="image")
+        files = [(upload.filename or "image", await upload.read()) for upload in uploads]
+    async with served.reading:
+        prompt = await run_in_threadpool(_prompt, body, files, served.pipeline)
+    references = [{"file": name, "sha256": hashlib.sha256(data).hexdigest()} for name, data in files]
+    return await _answer(body, prompt, references, http, served)
+
+
+def _fields(form: FormData) -> dict[str, Any]:
+    """The form's values; ``name[]`` is the same as ``name``, as clients write lists."""
+    fields: dict[str, Any] = {}
+    for key, value in form.multi_items():
+        name = key.removesuffix("[]")
+        if isinstance(value, UploadFile) != (name == "image"):
+            raise ApiError(400, f"unexpected {'file' if isinstance(value, UploadFile) else 'text'} '{key}'", param=name)
+        if name == "subject":
+            fields.setdefault(name, []).append(value)
+        elif name != "image":
+            fields[name] = value
+    return fields
+
+
+def _prompt(body: EditRequest, files: Sequence[tuple[str, bytes]], pipeline: MentorPipeline) -> Prompt:
+    if pipeline.config.vision is None:
+        raise ApiError(400, f"the model {pipeline.config.name} reads text only: use /v1/images/generations")
+    pictures = []
+    for name, data in files:
+        with users_mistakes("image", name):
+            # Only what the model looks at is kept while the request waits.
+            pictures.append(pipeline.processor.square(decode_image(data)))
+    with users_mistakes():
+        return build_prompt(body.prompt, pictures, task=body.task, subject=body.subject or None)
+
+
+async def _answer(
+    body: ImageRequest, prompt: Prompt, references: list[dict[str, str]], http: Request, served: Service
+) -> Response:
+    request, events = _submit(body, prompt, served)
+    png = partial(_png, request, references, served)
+    arriving = _until_the_last(events, request, http)
+    if body.stream:
+        kind = "image_generation" if isinstance(body, GenerationRequest) else "image_edit"
+        return StreamingResponse(_stream(kind, arriving, request, png, served), media_type="text/event-stream")
+    pictures: dict[int, str] = {}
+    async with contextlib.aclosing(arriving):
+        async for event in arriving:
+            if isinstance(event, Done):
+                pictures[event.index] = await run_in_threadpool(png, event)
+    data = [{"b64_json": pictures[index], "seed": seed} for index, seed in enumerate(request.seeds)]
+    usage = _usage(prompt, len(data), served)
+    return JSONResponse(
+        {"created": int(time.time()), "model": served.settings.name, "data": data, "usage": usage, **_form(served)}
+    )
+
+
+def _submit(body: ImageRequest, prompt: Prompt, served: Service) -> tuple[queue.Request, asyncio.Queue[queue.Event]]:
+    """Checks everything and joins the queue; ``ApiError`` and ``ValueError`` for mistakes, ``Busy`` where it is full."""
+    limits, pipeline = served.settings, served.pipeline
+    if body.model not in (None, limits.name):
+        raise ApiError(404, f"no model {body.model!r} here, but {limits.name!r}", param="model", code="model_not_found")
+    if body.n > limits.max_images:
+        raise ApiError(400, f"n: expected 1 to {limits.max_images} pictures, got {body.n}", param="n")
+    if body.size not in ("auto", served.size):
+        raise ApiError(400, f"size: the model draws {served.size}, not {body.size!r}", param="size")
+    if body.seed is not None and body.seed > LARGEST_SEED - body.n:
+        raise ApiError(400, f"seed: expected at most {LARGEST_SEED - body.n}, got {body.seed}", param="seed")
+    if body.partial_images and not body.stream:
+        raise ApiError(400, "partial_images: only with stream", param="partial_images")
+    with users_mistakes():
+        settings = pipeline.settings(**body.sampling())
+    with users_mistakes("prompt"):
+        pipeline.processor.check(prompt)
+    first = secrets.randbelow(ANY_SEED) if body.seed is None else body.seed
+    loop, events = asyncio.get_running_loop(), asyncio.Queue[queue.Event]()
+    request = queue.Request(
+        prompt,
+        range(first, first + body.n),
+        settings,
+        tell=lambda event: loop.call_soon_threadsafe(events.put_nowait, event),
+        partial_rows=_partial_rows(body.partial_images, pipeline.config.decoder.grid),
+    )
+    served.queue.submit(request)
+    return request, events
+
+
+def _partial_rows(count: int, grid: int) -> frozenset[int]:
+    """After which rows of ``grid`` a picture is shown, so that all parts are about equally high."""
+    return frozenset(round(grid * part / (count + 1)) for part in range(1, count + 1)) - {0, grid}
+
+
+async def _until_the_last(
+    events: asyncio.Queue[queue.Event], request: queue.Request, http: Request
+) -> AsyncGenerator[Done | Partial, None]:
+    """A request's events up to its last picture.
+
+    Raises ``ApiError`` when drawing failed or whoever asked has gone; either way the request is over.
+    """
+    left = len(request.seeds)
+    next_event = asyncio.ensure_future(events.get())
+    try:
+        while left:
+            await asyncio.wait({next_event}, timeout=LOOK_SECONDS)
+            if not next_event.done():
+                if await http.is_disconnected():
+                    raise ApiError(499, "whoever asked has gone")
+                continue
+            event = next_event.result()
+            next_event = asyncio.ensure_future(events.get())
+            if isinstance(event, Failed):
+                raise as_api_error(event.error) from event.error
+            left -= isinstance(event, Done)
+            yield event
+    finally:
+        next_event.cancel()
+        request.cancelled.set()
+
+
+async def _stream(
+    kind: str,
+    arriving: AsyncGenerator[Done | Partial, None],
+    request: queue.Request,
+    png: Callable[[Done | Partial], str],
+    served: Service,
+) -> AsyncIterator[str]:
+    """Server-sent events, one for each unfinished and each finished picture; ``index`` and ``seed`` tell which it is."""
+    shown = Counter[int]()
+    try:
+        async with contextlib.aclosing(arriving):
+            async for event in arriving:
+                finished = isinstance(event, Done)
+                body: dict[str, Any] = {
+                    "type": f"{kind}.{'completed' if finished else 'partial_image'}",
+                    "b64_json": await run_in_threadpool(png, event),
+                    "created_at": int(time.time()),
+                    "index": event.index,
+                    "seed": request.seeds[event.index],
+                    **_form(served),
+                }
+                if finished:
+                    body["usage"] = _usage(request.prompt, 1, served)
+                else:
+                    body["partial_image_index"] = shown[event.index]
+                    shown[event.index] += 1
+                yield _sse(body["type"], body)
+    except Exception as error:  # noqa: BLE001 - the answer has begun: what goes wrong now can only be told in it
+        yield _sse("error", as_api_error(error).body())
+
+
+def _sse(name: str, body: Mapping[str, Any]) -> str:
+    return f"event: {name}\ndata: {json.dumps(body)}\n\n"
+
+
+def _png(request: queue.Request, references: list[dict[str, str]], served: Service, event: Done | Partial) -> str:
+    """The picture as a PNG in base64; a finished one remembers how it was made."""
+    seeds = [request.seeds[event.index]] if isinstance(event, Done) else []
+    made = how_made(
+        served.settings.name, request.prompt.text, references, request.settings, served.pipeline.dtype, seeds
+    )
+    return base64.b64encode(png_bytes(event.image, made)).decode()
+
+
+def _form(served: Service) -> dict[str, str]:
+    return {"size": served.size, "output_format": "png", "background": "opaque", "quality": "auto"}
+
+
+def _usage(prompt: Prompt, pictures: int, served: Service) -> dict[str, Any]:
+    """Tokens read and written, as OpenAI counts them."""
+    config = served.pipeline.config
+    read, images = len(served.pipeline.processor.encode_text(prompt.text)), len(prompt.images) * config.tokens_per_image
+    written = pictures * config.decoder.num_tokens
+    return {
+        "input_tokens": read,
+        "input_tokens_details": {"image_tokens": images, "text_tokens": read - images},
+        "output_tokens": written,
+        "total_tokens": read + written,
+    }

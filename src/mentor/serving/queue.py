@@ -1,0 +1,222 @@
+"""The queue before the model: one thread draws, and pictures that wait together are drawn side by side.
+
+A picture depends on its prompt, its seed and its settings, not on those beside it, so any that share their sampling settings
+may share a batch, whoever asked for them. Batches are drawn in order of arrival; nobody overtakes.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from PIL import Image
+from torch import Tensor
+
+from mentor.config.sampling import GenerationSettings
+from mentor.generation.pipeline import MentorPipeline
+from mentor.prompt import Prompt
+from mentor.serving.metrics import Metrics
+from mentor.serving.settings import ServeSettings
+
+log = logging.getLogger(__name__)
+
+
+class Busy(Exception):
+    """More pictures wait than the server takes."""
+
+
+class Closed(Exception):
+    """The server is stopping."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """Picture ``index`` of a request, finished."""
+
+    index: int
+    image: Image.Image
+
+
+@dataclass(frozen=True)
+class Partial:
+    """Picture ``index`` of a request after ``rows`` of its rows of tokens; the rest is grey."""
+
+    index: int
+    rows: int
+    image: Image.Image
+
+
+@dataclass(frozen=True)
+class Failed:
+    """No more pictures will come."""
+
+    error: Exception
+
+
+Event = Done | Partial | Failed
+
+
+@dataclass(eq=False)
+class Request:
+    """Pictures of one prompt, one for each seed."""
+
+    prompt: Prompt
+    seeds: Sequence[int]
+    settings: GenerationSettings
+    tell: Callable[[Event], object]
+    """Called from the drawing thread; must return at once."""
+    partial_rows: frozenset[int] = frozenset()
+    """After how many rows of tokens (of ``decoder.grid``) a picture is shown unfinished."""
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    """Set by whoever no longer wants the pictures."""
+
+
+@dataclass(frozen=True)
+class _Picture:
+    request: Request
+    index: int
+    since: float
+
+    @property
+    def unwanted(self) -> bool:
+        return self.request.cancelled.is_set()
+
+
+class _Abandoned(Exception):
+    """Nobody waits for any picture of the batch."""
+
+
+class DrawingQueue:
+    """Draws what is submitted, in its own thread, until ``close``."""
+
+    def __init__(self, pipeline: MentorPipeline, settings: ServeSettings, metrics: Metrics) -> None:
+        self.pipeline, self.settings, self.metrics = pipeline, settings, metrics
+        self._waiting: deque[_Picture] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="mentor-drawing", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether pictures are still being drawn."""
+        return self._thread.is_alive() and not self._closed
+
+    def submit(self, request: Request) -> None:
+        """Takes a request whose prompt was checked (``pipeline.processor.check``).
+
+        Raises:
+            Busy: ``max_queue`` pictures wait already, or would.
+            Closed: the server is stopping.
+        """
+        now = time.monotonic()
+        with self._changed:
+            if self._closed:
+                raise Closed("the server is stopping")
+            self._forget_unwanted()
+            if len(self._waiting) + len(request.seeds) > self.settings.max_queue:
+                raise Busy(f"{len(self._waiting)} pictures wait already: try again in a moment")
+            self._waiting.extend(_Picture(request, index, now) for index in range(len(request.seeds)))
+            self.metrics.waiting.set(len(self._waiting))
+            self._changed.notify()
+
+    def close(self, timeout: float | None = None) -> None:
+        """Finishes the batch at hand, refuses the rest, and waits for the thread at most ``timeout`` seconds."""
+        with self._changed:
+            self._closed = True
+            rest, self._waiting = list(self._waiting), deque()
+            self.metrics.waiting.set(0)
+            self._changed.notify()
+        for request in {picture.request for picture in rest}:
+            request.tell(Failed(Closed("the server is stopping")))
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while batch := self._next_batch():
+            self._draw(batch)
+
+    def _next_batch(self) -> list[_Picture]:
+        """The oldest picture and those after it with the same settings; waits for them; empty once closed."""
+        with self._changed:
+            while not self._closed:
+                self._changed.wait_for(lambda: self._waiting or self._closed)
+                if self._waiting:
+                    left = self._waiting[0].since + self.settings.max_wait - time.monotonic()
+                    self._changed.wait_for(self._is_full, max(0.0, left))
+                self._forget_unwanted()
+                if self._waiting:
+                    return self._take()
+            return []
+
+    def _is_full(self) -> bool:
+        return self._closed or len(self._waiting) >= self.settings.max_batch
+
+    def _take(self) -> list[_Picture]:
+        settings = self._waiting[0].request.settings
+        batch: list[_Picture] = []
+        rest: deque[_Picture] = deque()
+        for picture in self._waiting:
+            fits = picture.request.settings == settings and len(batch) < self.settings.max_batch
+            (batch if fits else rest).append(picture)
+        self._waiting = rest
+        self.metrics.waiting.set(len(rest))
+        return batch
+
+    def _forget_unwanted(self) -> None:
+        self._waiting = deque(picture for picture in self._waiting if not picture.unwanted)
+        self.metrics.waiting.set(len(self._waiting))
+
+    def _draw(self, batch: list[_Picture]) -> None:
+        started = time.monotonic()
+        try:
+            images = self._images(batch)
+        except _Abandoned:
+            return
+        except Exception as error:
+            requests = list(dict.fromkeys(picture.request for picture in batch))
+            if len(requests) == 1:
+                log.exception("a request failed")
+                self._drop(requests[0])
+                requests[0].tell(Failed(error))
+                return
+            for request in requests:  # one of them is to blame, or all together were too many
+                self._draw([picture for picture in batch if picture.request is request])
+            return
+        self.metrics.batch_pictures.observe(len(batch))
+        self.metrics.batch_seconds.observe(time.monotonic() - started)
+        self.metrics.pictures.inc(len(batch))
+        for picture, image in zip(batch, images, strict=True):
+            picture.request.tell(Done(picture.index, image))
+
+    def _images(self, batch: list[_Picture]) -> list[Image.Image]:
+        prompts = list(dict.fromkeys(picture.request for picture in batch))
+        condition = self.pipeline.encode([request.prompt for request in prompts])
+        codes = self.pipeline.generate(
+            condition.rows([prompts.index(picture.request) for picture in batch]),
+            [picture.request.seeds[picture.index] for picture in batch],
+            batch[0].request.settings,
+            on_token=lambda done, total: _stop_if_unwanted(batch),
+            on_row=lambda tokens: self._show(batch, tokens),
+        )
+        return self.pipeline.decode(codes)
+
+    def _show(self, batch: list[_Picture], tokens: Tensor) -> None:
+        rows = tokens.shape[1] // self.pipeline.config.decoder.grid
+        shown = [i for i, each in enumerate(batch) if rows in each.request.partial_rows and not each.unwanted]
+        if shown:
+            for i, image in zip(shown, self.pipeline.decode(tokens[shown]), strict=True):
+                batch[i].request.tell(Partial(batch[i].index, rows, image))
+
+    def _drop(self, request: Request) -> None:
+        with self._changed:
+            request.cancelled.set()
+            self._forget_unwanted()
+
+
+def _stop_if_unwanted(batch: Sequence[_Picture]) -> None:
+    if all(picture.unwanted for picture in batch):
+        raise _Abandoned
