@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from importlib.resources import files
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mentor.nn.rope import grid_rotation, rotate
-from mentor.nn.streaming import MAX_ROWS, StreamingLinear, attend_step, native, rms_norm
+from mentor.nn.streaming import AMX_ROWS, MAX_ROWS, StreamingLinear, attend_step, most_rows, native, rms_norm
 from tests.nn.native.variants import use, variants
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
@@ -154,23 +157,40 @@ def test_a_cache_that_does_not_fit_is_left_to_pytorch(monkeypatch):
 def test_what_the_kernels_do_not_take(monkeypatch):
     use(monkeypatch, ())
     weight, x = torch.nn.Parameter(torch.randn(6, 8)), torch.randn(2, 8)
-    assert native(x, weight) is not None
+    assert native(x, weight, 2) is not None
     with torch.enable_grad():
-        assert native(x, weight) is None
+        assert native(x, weight, 2) is None
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert native(x, weight) is None
-    assert native(x.half(), weight.half()) is None
-    assert native(x.double(), weight.double()) is None
-    assert native(x.bfloat16(), weight) is None
-    assert native(x, weight.to("meta")) is None
-    assert native(torch.randn(8, 2).T, weight) is None
-    assert native(x, weight.as_subclass(type("Other", (torch.Tensor,), {}))) is None
+        assert native(x, weight, 2) is None
+    assert native(x.half(), weight.half(), 2) is None
+    assert native(x.double(), weight.double(), 2) is None
+    assert native(x.bfloat16(), weight, 2) is None
+    assert native(x, weight.to("meta"), 2) is None
+    assert native(torch.randn(8, 2).T, weight, 2) is None
+    assert native(x, weight.as_subclass(type("Other", (torch.Tensor,), {})), 2) is None
+    for rows in (0, MAX_ROWS + 1):
+        assert native(x, weight, rows) is None
     layer = StreamingLinear(8, 6)
     for rows in (0, MAX_ROWS + 1):
         many = torch.randn(rows, 8)
         torch.testing.assert_close(layer(many), F.linear(many, layer.weight))
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         layer(torch.randn(2, 4))
+
+
+def test_matrix_units_leave_fewer_rows_to_the_kernels(monkeypatch):
+    if not hasattr(torch.cpu, "get_capabilities"):
+        pytest.skip("before torch 2.10 a processor is not asked")
+    for amx, rows in ((False, MAX_ROWS), (True, AMX_ROWS)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda amx=amx: {"amx_bf16": amx})
+        most_rows.cache_clear()
+        assert (most_rows(torch.bfloat16), most_rows(torch.float32)) == (rows, MAX_ROWS)
+    most_rows.cache_clear()
+
+
+def test_the_kernels_have_room_for_as_many_rows():
+    source = (files("mentor.nn.native") / "linear.c").read_text()
+    assert re.search(r"MAX_ROWS = (\d+),", source)[1] == str(MAX_ROWS)
 
 
 def test_gradients_flow_as_in_a_linear_layer():

@@ -14,7 +14,7 @@
 #endif
 
 enum {
-    MAX_ROWS = 16,
+    MAX_ROWS = 32,
     AHEAD = 8192,  // bytes: asking for memory so early gives 70 GB/s where the processor's own guesses give 55
     CHUNK = 65536, // bytes
     // CHAINS * TILE sums are under way at once: enough for none to wait for the one before, and all in registers.
