@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import base64
 from pathlib import Path
+from typing import Any
 
 from openai import OpenAI
 
@@ -13,6 +14,7 @@ def main(prompt: str, out: Path, image: Path | None, subject: str, address: str)
     """Ask for one picture, saving it each time more of it is there."""
     client = OpenAI(base_url=f"{address}/v1", api_key="none")
     model = client.models.list().data[0].id
+    stream: Any
     if image is None:
         stream = client.images.generate(model=model, prompt=prompt, stream=True, partial_images=3)
     else:

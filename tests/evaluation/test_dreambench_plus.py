@@ -19,11 +19,11 @@ from mentor.cli.main import main
 from mentor.evaluation.agreement import read_judge
 from mentor.evaluation.dreambench_plus import BENCHMARK, choose_judge
 from mentor.evaluation.dreambench_plus_data import read_collections, write_tree
-from mentor.evaluation.judge_client import JudgeDown
 from mentor.evaluation.protocol import Item, JudgeSettings, Source, Tools
 from mentor.evaluation.rubrics import own_rubrics
-from tests.evaluation.judge_server import Answer, JudgeServer, judge_server
+from mentor.vlm.client import ModelDown, Turn
 from tests.evaluation.test_rubrics import write_official
+from tests.vlm.model_server import Answer, ModelServer, model_server
 
 SAMPLE = Source(Path(mentor.__file__).parent / "assets" / "samples" / "dreambench_plus", sample=True)
 PICTURE = Image.new("RGB", (32, 32), "green")
@@ -40,7 +40,7 @@ def is_pf(body: dict[str, Any]) -> bool:
 
 
 def ask(
-    server: JudgeServer,
+    server: ModelServer,
     folder: Path,
     items: list[Item],
     pictures: list[Image.Image | None] | None = None,
@@ -72,7 +72,7 @@ def test_items_have_the_official_keys_and_groups(items: list[Item]) -> None:
 
 
 def test_a_judge_that_always_says_4_gives_1(items: list[Item], tmp_path: Path) -> None:
-    with judge_server(lambda number, body: Answer("Score: 4")) as server:
+    with model_server(lambda number, body: Answer("Score: 4")) as server:
         scores = ask(server, tmp_path, items, passes=2, price_in=5.0, price_out=15.0)
         assert len(server.requests) == 45 * 2 * 2
         again = ask(server, tmp_path, items, passes=2)
@@ -91,7 +91,7 @@ def test_a_judge_that_always_says_4_gives_1(items: list[Item], tmp_path: Path) -
 
 
 def test_what_the_judge_is_shown(items: list[Item], tmp_path: Path) -> None:
-    with judge_server(lambda number, body: Answer("Score: 1" if is_pf(body) else "Score: 2")) as server:
+    with model_server(lambda number, body: Answer("Score: 1" if is_pf(body) else "Score: 2")) as server:
         ask(server, tmp_path, [items[0], items[-1]], threads=1)
     cp, pf, style_cp, style_pf = (body["messages"] for body in server.requests)
     assert [turn["role"] for turn in cp] == ["user", "assistant", "user"]
@@ -116,7 +116,7 @@ def test_means_products_and_spread_over_passes(items: list[Item], tmp_path: Path
         kind = "p" if is_pf(body) else "a" if place == 0 else "o"
         return Answer(f"Score: {answers[number // 6, kind]}")
 
-    with judge_server(answer) as server:
+    with model_server(answer) as server:
         scores = ask(server, tmp_path, chosen, passes=2, threads=1)
     cp, pf = [(4 + 2 + 2) / 12, (4 + 1 + 1) / 12], [3 / 4, 1 / 4]
     summary = scores.summary
@@ -143,7 +143,7 @@ def test_failures_stay_in_the_denominator_or_leave_it(items: list[Item], tmp_pat
 
     chosen: list[Item] = items[:5]
     pictures: list[Image.Image | None] = [PICTURE] * 4 + [None]
-    with judge_server(answer) as server:
+    with model_server(answer) as server:
         counted = ask(server, tmp_path, chosen, pictures)
         asked = len(server.requests)
         official = ask(server, tmp_path, chosen, pictures, preset="official")
@@ -169,7 +169,7 @@ def test_failures_stay_in_the_denominator_or_leave_it(items: list[Item], tmp_pat
 
 def test_official_categories_are_found_by_substring(items: list[Item], tmp_path: Path) -> None:
     odd = replace(items[-1], key="style_01_animal_print/0_0")
-    with judge_server(lambda number, body: Answer("Score: 4" if number < 2 else "Score: 2")) as server:
+    with model_server(lambda number, body: Answer("Score: 4" if number < 2 else "Score: 2")) as server:
         exact = ask(server, tmp_path, [items[0], odd], threads=1)
         official = ask(server, tmp_path, [items[0], odd], preset="official", threads=1)
     assert exact.summary["animal"] == 1.0 and official.summary["animal"] == 0.75
@@ -177,8 +177,8 @@ def test_official_categories_are_found_by_substring(items: list[Item], tmp_path:
 
 def test_a_judge_that_is_down_is_an_error_and_its_answers_are_kept(items: list[Item], tmp_path: Path) -> None:
     limit = 10
-    with judge_server(lambda number, body: Answer() if number < limit else Answer(status=500)) as server:
-        with pytest.raises(JudgeDown, match="10 are finished.*run again to go on"):
+    with model_server(lambda number, body: Answer() if number < limit else Answer(status=500)) as server:
+        with pytest.raises(ModelDown, match="10 are finished.*run again to go on"):
             ask(server, tmp_path, items, threads=2)
         before, limit = len(server.requests), 10_000
         assert ask(server, tmp_path, items).summary["cp"] == 1.0
@@ -187,7 +187,7 @@ def test_a_judge_that_is_down_is_an_error_and_its_answers_are_kept(items: list[I
 
 def test_a_judge_that_never_gives_a_score_is_an_error(items: list[Item], tmp_path: Path) -> None:
     with (
-        judge_server(lambda number, body: Answer("no comment")) as server,
+        model_server(lambda number, body: Answer("no comment")) as server,
         pytest.raises(ValueError, match="gave no valid score to 4 questions"),
     ):
         ask(server, tmp_path, items[:2])
@@ -195,7 +195,7 @@ def test_a_judge_that_never_gives_a_score_is_an_error(items: list[Item], tmp_pat
 
 def test_pictures_are_needed(items: list[Item], tmp_path: Path) -> None:
     with (
-        judge_server(lambda number, body: Answer()) as server,
+        model_server(lambda number, body: Answer()) as server,
         pytest.raises(ValueError, match="no picture at all"),
     ):
         ask(server, tmp_path, items[:2], [None, None])
@@ -216,7 +216,7 @@ def test_the_sample_runs_offline_with_the_stand_in(items: list[Item], tmp_path: 
 
 def test_official_rubrics_and_their_settings(items: list[Item], tmp_path: Path) -> None:
     write_official(tmp_path, "full")
-    with judge_server(lambda number, body: Answer()) as server:
+    with model_server(lambda number, body: Answer()) as server:
         full = ask(server, tmp_path, items[:1], rubrics=tmp_path, threads=1)
         single = ask(server, tmp_path, items[:1], rubrics=tmp_path, threads=1, rubric_setting="wo_internal_thinking")
     sent = [body["messages"] for body in server.requests]
@@ -253,7 +253,7 @@ def test_the_command_judges_a_tree_of_ready_pictures(
         "--preset",
         "official",
     ]
-    with judge_server(lambda number, body: Answer()) as server:
+    with model_server(lambda number, body: Answer()) as server:
         assert main([*words, *judged, "--judge-url", server.url]) == 0
     assert "Judge pinned, 1 pass(es)" in capsys.readouterr().out
     run = json.loads((out / "run.json").read_text())
@@ -301,7 +301,17 @@ def test_wrong_settings(change: Callable[[Tools], Tools], message: str, items: l
 
 
 def test_published_rows_stand_under_our_columns(items: list[Item], tmp_path: Path) -> None:
-    with judge_server(lambda number, body: Answer()) as server:
+    with model_server(lambda number, body: Answer()) as server:
         rows = ask(server, tmp_path, items[:9]).published
     assert {name for row in rows for name in row.numbers} <= set(BENCHMARK.columns)
     assert any(row.label == "MENTOR" and row.numbers["cp_pf"] == 0.47 for row in rows)
+
+
+def test_the_key_is_read_from_the_named_variable_and_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_KEY", "hidden-key")
+    with model_server(lambda number, body: Answer(status=401)) as server:
+        judge = choose_judge(JudgeSettings(url=server.url, model="pinned", key_variable="SOME_KEY"), sample=False)
+        with pytest.raises(ModelDown, match=r"the key in \$SOME_KEY was not accepted") as caught:
+            judge.ask((Turn("user", "a fox"),), 0)
+    assert server.headers[0]["Authorization"] == "Bearer hidden-key"
+    assert "hidden-key" not in str(caught.value) + repr(judge) + json.dumps(dict(judge.settings))

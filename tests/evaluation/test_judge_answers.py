@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 from contextlib import suppress
@@ -11,10 +12,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from mentor.evaluation.judge_answers import Panel, Question, parse_score
-from mentor.evaluation.judge_client import EndpointJudge, JudgeDown, Turn
-from tests.evaluation.judge_server import Answer, judge_server
+from mentor.evaluation.judge_answers import Panel, Question, encode_image, parse_score
+from mentor.vlm.client import Endpoint, ModelDown, Turn
+from tests.vlm.model_server import Answer, model_server
 
 
 def questions(count: int) -> list[Question]:
@@ -26,7 +28,7 @@ def asked(body: dict[str, Any]) -> int:
 
 
 def panel(url: str, folder: Path, *, threads: int = 4, retries: int = 3, timeout: float = 20, **options: Any) -> Panel:
-    judge = EndpointJudge(url, "pinned", threads=threads, timeout=timeout)
+    judge = Endpoint(url, "pinned", threads=threads, timeout=timeout)
     return Panel(judge, folder, retries=retries, pause=0.01, **options)
 
 
@@ -71,7 +73,7 @@ def test_any_text_is_a_score_in_range_or_an_error(text: str) -> None:
 
 
 def test_answers_are_in_order_and_a_second_run_asks_nothing(tmp_path: Path) -> None:
-    with judge_server(lambda number, body: Answer(f"Score: {asked(body) % 5}", delay=0.02)) as server:
+    with model_server(lambda number, body: Answer(f"Score: {asked(body) % 5}", delay=0.02)) as server:
         first = panel(server.url, tmp_path)
         verdicts = first.ask(questions(12))
         assert [verdict.score for verdict in verdicts] == [number % 5 for number in range(12)]
@@ -96,11 +98,11 @@ def test_answers_are_in_order_and_a_second_run_asks_nothing(tmp_path: Path) -> N
 
 
 def test_the_raw_answer_lies_on_disk_with_its_seed_and_temperature(tmp_path: Path) -> None:
-    with judge_server(lambda number, body: Answer("Good.\nScore: 2")) as server:
+    with model_server(lambda number, body: Answer("Good.\nScore: 2")) as server:
         panel(server.url, tmp_path, seed=3).ask(questions(1))
     (path,) = tmp_path.iterdir()
     kept = json.loads(path.read_text())
-    assert kept["reply"]["text"] == "Good.\nScore: 2" and kept["judge"] == "pinned"
+    assert kept["reply"]["text"] == "Good.\nScore: 2" and kept["model"] == "pinned"
     assert kept["settings"]["temperature"] == 1.0 and (kept["pass"], kept["try"]) == (0, 0)
     assert kept["seed"] == server.requests[0]["seed"]
 
@@ -108,7 +110,7 @@ def test_the_raw_answer_lies_on_disk_with_its_seed_and_temperature(tmp_path: Pat
 def test_each_pass_asks_anew_with_another_seed(tmp_path: Path) -> None:
     question = questions(1)[0]
     passes = [Question(question.dialogue, judge_pass) for judge_pass in range(3)]
-    with judge_server(lambda number, body: Answer(f"Score: {number}")) as server:
+    with model_server(lambda number, body: Answer(f"Score: {number}")) as server:
         scores = [verdict.score for verdict in panel(server.url, tmp_path, threads=1, seed=0).ask(passes)]
         seeds = [body["seed"] for body in server.requests]
         assert scores == [0, 1, 2] and len(set(seeds)) == 3
@@ -121,17 +123,17 @@ def test_each_pass_asks_anew_with_another_seed(tmp_path: Path) -> None:
 
 def test_equal_questions_are_draws_of_their_own(tmp_path: Path) -> None:
     same = questions(1) * 3
-    with judge_server(lambda number, body: Answer(f"Score: {number}")) as server:
+    with model_server(lambda number, body: Answer(f"Score: {number}")) as server:
         verdicts = panel(server.url, tmp_path).ask(same)
         assert sorted(verdict.score or 0 for verdict in verdicts) == [0, 1, 2]
         assert panel(server.url, tmp_path).ask(same) == verdicts and len(server.requests) == 3
 
 
 def test_what_an_answer_depends_on_makes_another_question(tmp_path: Path) -> None:
-    with judge_server(lambda number, body: Answer()) as server:
+    with model_server(lambda number, body: Answer()) as server:
         for name, temperature in (("one", 1.0), ("two", 1.0), ("two", 0.0)):
-            Panel(EndpointJudge(server.url, name, temperature=temperature), tmp_path).ask(questions(1))
-        Panel(EndpointJudge(server.url, "one"), tmp_path).ask([Question((Turn("user", "question 0", (b"picture",)),))])
+            Panel(Endpoint(server.url, name, temperature=temperature), tmp_path).ask(questions(1))
+        Panel(Endpoint(server.url, "one"), tmp_path).ask([Question((Turn("user", "question 0", (b"picture",)),))])
     assert len(server.requests) == 4
 
 
@@ -145,7 +147,7 @@ def test_garbage_is_asked_again_and_then_counted(tmp_path: Path) -> None:
             return Answer("Score: 7" if tries[question] < 3 else "Score: 1")
         return Answer({0: "Score: 4", 2: "hm", 3: "Score: 1, no, Score: 2"}[question])
 
-    with judge_server(answer) as server:
+    with model_server(answer) as server:
         first = panel(server.url, tmp_path)
         verdicts = first.ask(questions(4))
         assert tries == {0: 1, 1: 3, 2: 3, 3: 3}
@@ -159,7 +161,7 @@ def test_garbage_is_asked_again_and_then_counted(tmp_path: Path) -> None:
 
 def test_errors_and_silence_are_asked_again_until_they_end(tmp_path: Path) -> None:
     trouble = {0: Answer(status=500), 1: Answer(delay=0.8), 2: Answer(body=b"<html>"), 3: Answer("Score: 3")}
-    with judge_server(lambda number, body: trouble[number]) as server:
+    with model_server(lambda number, body: trouble[number]) as server:
         (verdict,) = panel(server.url, tmp_path, retries=3, timeout=0.5).ask(questions(1))
     assert verdict.score == 3 and len(server.requests) == 4
     assert len({body["seed"] for body in server.requests}) == 1  # the same question, not another try
@@ -169,7 +171,7 @@ def test_one_question_that_is_refused_does_not_stop_the_others(tmp_path: Path) -
     def answer(number: int, body: dict[str, Any]) -> Answer:
         return Answer(status=400, body=b"content filter") if asked(body) == 2 else Answer()
 
-    with judge_server(answer) as server:
+    with model_server(answer) as server:
         verdicts = panel(server.url, tmp_path).ask(questions(5))
         assert [verdict.score for verdict in verdicts] == [4, 4, None, 4, 4]
         assert verdicts[2].silent and "content filter" in (verdicts[2].failure or "")
@@ -183,8 +185,8 @@ def test_a_judge_that_goes_down_is_an_error_and_what_it_said_is_kept(tmp_path: P
     def answer(number: int, body: dict[str, Any]) -> Answer:
         return Answer(f"Score: {asked(body) % 5}") if number < answered else Answer(status=503)
 
-    with judge_server(answer) as server:
-        with pytest.raises(JudgeDown, match=r"judge is down: .*HTTP 503.*of 40 questions 6 are finished.*run again"):
+    with model_server(answer) as server:
+        with pytest.raises(ModelDown, match=r"judge is down: .*HTTP 503.*of 40 questions 6 are finished.*run again"):
             panel(server.url, tmp_path, threads=2, retries=1).ask(questions(40))
         assert len(list(tmp_path.glob("*.json"))) == 6
         assert len(server.requests) < 40  # it was not asked everything before giving up
@@ -198,29 +200,39 @@ def test_nobody_answers_at_all(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(JudgeDown, match=rf"{port}.*of 3 questions 0 are finished"):
+    with pytest.raises(ModelDown, match=rf"{port}.*of 3 questions 0 are finished"):
         panel(f"http://127.0.0.1:{port}", tmp_path, retries=1).ask(questions(3))
 
 
 def test_a_small_run_without_any_answer_is_an_error_too(tmp_path: Path) -> None:
     with (
-        judge_server(lambda number, body: Answer(status=500)) as server,
-        pytest.raises(JudgeDown, match="answered nothing.*HTTP 500"),
+        model_server(lambda number, body: Answer(status=500)) as server,
+        pytest.raises(ModelDown, match="answered nothing.*HTTP 500"),
     ):
         panel(server.url, tmp_path, retries=0).ask(questions(2))
 
 
 def test_a_wrong_key_stops_at_once(tmp_path: Path) -> None:
-    with judge_server(lambda number, body: Answer(status=401)) as server, pytest.raises(JudgeDown, match="refuses"):
+    with model_server(lambda number, body: Answer(status=401)) as server, pytest.raises(ModelDown, match="refuses"):
         panel(server.url, tmp_path, threads=1).ask(questions(20))
     assert len(server.requests) == 1
 
 
 def test_a_damaged_file_is_asked_again(tmp_path: Path) -> None:
-    with judge_server(lambda number, body: Answer("Score: 1")) as server:
+    with model_server(lambda number, body: Answer("Score: 1")) as server:
         panel(server.url, tmp_path).ask(questions(1))
         (path,) = tmp_path.iterdir()
         path.write_text('{"reply": ')
         (verdict,) = panel(server.url, tmp_path).ask(questions(1))
     assert verdict.score == 1 and len(server.requests) == 2
     assert json.loads(path.read_text())["reply"]["text"] == "Score: 1"
+
+
+def test_pictures_become_jpegs_of_512_pixels_whatever_their_shape() -> None:
+    # Red above blue: squashed into a square, the border between them stays in the middle.
+    picture = Image.new("RGBA", (300, 100), "red")
+    picture.paste((0, 0, 255, 255), (0, 50, 300, 100))
+    read = Image.open(io.BytesIO(encode_image(picture)))
+    assert (read.format, read.size, read.mode) == ("JPEG", (512, 512), "RGB")
+    red, blue = read.getpixel((256, 100)), read.getpixel((256, 400))
+    assert red[0] > 240 and red[2] < 15 and blue[2] > 240 and blue[0] < 15

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mentor.evaluation.judge_answers import parse_score
-from mentor.evaluation.judge_client import Turn
 from mentor.evaluation.rubrics import KINDS, Rubric, official_rubrics, own_rubrics
+from mentor.vlm.client import Turn
 
 
 def write_official(folder: Path, setting: str, kinds: tuple[str, ...] = KINDS) -> None:

@@ -6,6 +6,7 @@ of the two overall means. The ratio is the MENTOR paper's own addition.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,12 +18,12 @@ from mentor.data.templates import subjects
 from mentor.evaluation.dreambench import BENCHMARK as DREAMBENCH
 from mentor.evaluation.dreambench_plus_data import CATEGORIES, PROMPT_TYPES, REFERENCES, picture_key, read_collections
 from mentor.evaluation.dreambench_plus_scores import TYPES, item_records, score_sheets, summarise
-from mentor.evaluation.judge_answers import BEST, Panel, Question
-from mentor.evaluation.judge_client import EndpointJudge, VisionJudge, encode_image
+from mentor.evaluation.judge_answers import BEST, Panel, Question, encode_image
 from mentor.evaluation.protocol import Item, JudgeSettings, Scores, Source, Tools
 from mentor.evaluation.published import published_rows
 from mentor.evaluation.rubrics import Rubrics, official_rubrics, own_rubrics
 from mentor.prompt import Prompt
+from mentor.vlm.client import Endpoint, VisionLanguageModel
 
 COUNTED, OFFICIAL = "failures-count", "official"
 METRICS = "+metrics"
@@ -131,9 +132,10 @@ def _with_metrics(
     )
 
 
-def choose_judge(settings: JudgeSettings, *, sample: bool, device: str = "cpu") -> VisionJudge:
+def choose_judge(settings: JudgeSettings, *, sample: bool, device: str = "cpu") -> VisionLanguageModel:
     """The judge that the settings name; the built-in sample has the stand-in when they name none, else ``ValueError``."""
-    from mentor.evaluation.judge_local import LocalJudge, StandInJudge
+    from mentor.evaluation.stand_in_judge import StandInJudge
+    from mentor.vlm.local import LocalModel
 
     if settings.url == STAND_IN or (not settings.url and sample):
         return StandInJudge()
@@ -143,8 +145,16 @@ def choose_judge(settings: JudgeSettings, *, sample: bool, device: str = "cpu") 
             f"{LOCAL!r} for a model of transformers, or {STAND_IN!r} for a dry run"
         )
     if settings.url == LOCAL:
-        return LocalJudge.load(settings.model, device=device, temperature=settings.temperature)
-    return EndpointJudge.of(settings)
+        return LocalModel.load(settings.model, device=device, temperature=settings.temperature)
+    return Endpoint(
+        settings.url,
+        settings.model,
+        key=os.environ.get(settings.key_variable),  # a local server needs none
+        key_variable=settings.key_variable,
+        temperature=settings.temperature,
+        timeout=settings.timeout,
+        threads=settings.threads,
+    )
 
 
 def _questions(

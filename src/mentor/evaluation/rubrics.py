@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mentor.evaluation.judge_client import Turn
+from mentor.vlm.client import Turn
 
 KINDS = ("subject", "style", "text")
 """CP of a subject, CP of a style, PF; the words that the official file names use."""

@@ -1,4 +1,4 @@
-"""A local model as a judge (a tiny LLaVA with random weights), and the packaged stand-in."""
+"""A model on this computer: a tiny LLaVA with random weights."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from transformers import (
 )
 
 from mentor.evaluation.judge_answers import Panel, Question
-from mentor.evaluation.judge_client import Turn, encode_image
-from mentor.evaluation.judge_local import LocalJudge, StandInJudge
+from mentor.vlm.client import Turn, encode_jpeg
+from mentor.vlm.local import LocalModel
 
 WORDS = ["<pad>", "<unk>", "<image>", "</s>", "Score:", "0", "1", "2", "3", "4", "told", "yes", "user", "assistant"]
 TEMPLATE = (
     "{% for turn in messages %}{{ turn['role'] }} {% for part in turn['content'] %}"
     "{% if part['type'] == 'image' %}<image> {% else %}{{ part['text'] }} {% endif %}{% endfor %}{% endfor %}"
 )
-RED, BLUE = (encode_image(Image.new("RGB", (50, 50), colour)) for colour in ("red", "blue"))
+RED, BLUE = (encode_jpeg(Image.new("RGB", (50, 50), colour)) for colour in ("red", "blue"))
 DIALOGUE = (Turn("user", "told"), Turn("assistant", "yes"), Turn("user", "", (RED, BLUE)))
 
 
@@ -73,7 +73,7 @@ def parts() -> tuple[Any, Any]:
 
 def test_greedy_answers_are_the_models_own(parts: tuple[Any, Any]) -> None:
     model, processor = parts
-    reply = LocalJudge(model, processor, "tiny", temperature=0.0, max_tokens=6).ask(DIALOGUE, seed=0)
+    reply = LocalModel(model, processor, "tiny", temperature=0.0, max_tokens=6).ask(DIALOGUE, seed=0)
     # By hand: the words of the template with four places for each picture, pixels as CLIP has them, arg max.
     prompt = ["user", "told", "assistant", "yes", "user", *["<image>"] * 8]
     tokens = [WORDS.index(word) for word in prompt]
@@ -92,7 +92,7 @@ def test_greedy_answers_are_the_models_own(parts: tuple[Any, Any]) -> None:
 
 
 def test_a_seed_gives_one_answer_and_leaves_the_random_state(parts: tuple[Any, Any]) -> None:
-    judge = LocalJudge(*parts, "tiny", temperature=5.0, max_tokens=12)
+    judge = LocalModel(*parts, "tiny", temperature=5.0, max_tokens=12)
     state = torch.random.get_rng_state()
     answers = [judge.ask(DIALOGUE, seed).text for seed in (0, 0, 1, 2, 3)]
     assert answers[0] == answers[1] and len(set(answers)) > 1
@@ -102,8 +102,8 @@ def test_a_seed_gives_one_answer_and_leaves_the_random_state(parts: tuple[Any, A
 def test_it_is_loaded_from_a_folder_and_asked_by_a_panel(parts: tuple[Any, Any], tmp_path: Path) -> None:
     for part in parts:
         part.save_pretrained(tmp_path / "model")
-    judge = LocalJudge.load(str(tmp_path / "model"), temperature=0.0)
-    assert judge.ask(DIALOGUE, 0) == LocalJudge(*parts, judge.name, temperature=0.0).ask(DIALOGUE, 0)
+    judge = LocalModel.load(str(tmp_path / "model"), temperature=0.0)
+    assert judge.ask(DIALOGUE, 0) == LocalModel(*parts, judge.name, temperature=0.0).ask(DIALOGUE, 0)
     panel = Panel(judge, tmp_path / "answers")
     (verdict,) = panel.ask([Question(DIALOGUE)])
     assert verdict.failure is not None and "score" in verdict.failure  # random weights talk at random
@@ -112,21 +112,10 @@ def test_it_is_loaded_from_a_folder_and_asked_by_a_panel(parts: tuple[Any, Any],
 
 def test_what_cannot_judge_is_refused(parts: tuple[Any, Any], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cannot be loaded as an image-text-to-text model"):
-        LocalJudge.load(str(tmp_path))
+        LocalModel.load(str(tmp_path))
     model, _ = parts
     with pytest.raises(ValueError, match="no chat template"):
-        LocalJudge(model, object(), "tiny")
-
-
-def test_the_stand_in_knows_equal_pictures_and_colour_words() -> None:
-    judge = StandInJudge()
-    assert judge.name.startswith("stand-in") and "not comparable" in judge.name
-    noise = torch.randint(0, 255, (64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    other = encode_image(Image.fromarray(noise.numpy()))
-    assert judge.ask((Turn("user", "", (RED, RED)),), 0).text == "Score: 4"
-    assert judge.ask((Turn("user", "", (RED, other)),), 0).text == "Score: 0"
-    for text, score in (("a fox on a red background", 4), ("a blue fox on red", 2), ("green", 0), ("a credit", 2)):
-        assert judge.ask((Turn("user", text, (RED,)),), 0).text == f"Score: {score}"
+        LocalModel(model, object(), "tiny")
 
 
 def test_a_models_own_sampling_settings_do_not_fix_its_answers(parts: tuple[Any, Any]) -> None:
@@ -135,8 +124,8 @@ def test_a_models_own_sampling_settings_do_not_fix_its_answers(parts: tuple[Any,
     own = copy.deepcopy(model)
     own.generation_config.do_sample, own.generation_config.top_k, own.generation_config.top_p = True, 1, 0.001
     own.generation_config.repetition_penalty = 1.5
-    judge = LocalJudge(own, processor, "tiny", temperature=20.0, max_tokens=6)
+    judge = LocalModel(own, processor, "tiny", temperature=20.0, max_tokens=6)
     assert len({judge.ask(DIALOGUE, seed).text for seed in range(6)}) > 1
-    free = LocalJudge(model, processor, "tiny", temperature=20.0, max_tokens=6)
+    free = LocalModel(model, processor, "tiny", temperature=20.0, max_tokens=6)
     assert [judge.ask(DIALOGUE, seed).text for seed in range(3)] == [free.ask(DIALOGUE, seed).text for seed in range(3)]
     assert judge.settings["top_k"] == 0 and judge.settings["repetition_penalty"] == 1.0

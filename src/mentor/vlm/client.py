@@ -1,7 +1,7 @@
-"""One question to a vision-language judge: what is said, what comes back, and any OpenAI-compatible endpoint as a judge.
+"""One question to a vision-language model: what is said, what comes back, and any OpenAI-compatible endpoint as such a model.
 
-Retrying, keeping answers and reading scores from them is ``judge_answers``'s work, the same for every judge. HTTP is the
-standard library's: the clients that other packages bring along change their name between releases.
+Retrying and keeping answers is ``Asker``'s work, the same for every model. HTTP is the standard library's: the clients that
+other packages bring along change their name between releases.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import base64
 import http.client
 import io
 import json
-import os
 import socket
 import urllib.error
 import urllib.request
@@ -20,17 +19,13 @@ from typing import Any, Literal, Protocol
 
 from PIL import Image
 
-from mentor.evaluation.protocol import JudgeSettings
-
-SIDE = 512
-"""Both pictures of a question are resized to exactly this many pixels, whatever their shape (DreamBench++)."""
 _BUSY = {408, 409, 425, 429, 500, 502, 503, 504, 529}
 _REFUSED = {301, 302, 303, 307, 308, 401, 403, 404, 405, 407}
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One turn of a dialogue; ``images`` are JPEG files (``encode_image``), shown after the text."""
+    """One turn of a dialogue; ``images`` are JPEG files (``encode_jpeg``), shown after the text."""
 
     role: Literal["user", "assistant"]
     text: str = ""
@@ -39,7 +34,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Reply:
-    """A judge's raw answer; tokens are 0 when it does not count them."""
+    """A raw answer; tokens are 0 when the model does not count them."""
 
     text: str
     prompt_tokens: int = 0
@@ -49,10 +44,10 @@ class Reply:
 
 
 class QuestionFailed(Exception):
-    """A judge did not answer this question; the next one may go well."""
+    """The model did not answer this question; the next one may go well."""
 
 
-class JudgeBusy(QuestionFailed):
+class ModelBusy(QuestionFailed):
     """The same question may go well after ``pause`` seconds (None: as long as the asker likes)."""
 
     def __init__(self, message: str, pause: float | None = None, *, reached: bool = True) -> None:
@@ -62,11 +57,11 @@ class JudgeBusy(QuestionFailed):
         """Whether anything answered at all."""
 
 
-class JudgeDown(ValueError):
-    """No question will be answered: what is wrong with the judge, and where the finished answers are."""
+class ModelDown(ValueError):
+    """No question will be answered: what is wrong with the model."""
 
 
-class VisionJudge(Protocol):
+class VisionLanguageModel(Protocol):
     """Anything that looks at pictures and answers in words."""
 
     name: str
@@ -77,14 +72,19 @@ class VisionJudge(Protocol):
     """Everything else that its answers depend on, JSON-ready; goes into the reports and the names of kept answers."""
 
     def ask(self, dialogue: Sequence[Turn], seed: int) -> Reply:
-        """Answer once. Raises ``JudgeBusy``, ``QuestionFailed`` or ``JudgeDown``."""
+        """Answer once. Raises ``ModelBusy``, ``QuestionFailed`` or ``ModelDown``."""
 
 
-def encode_image(picture: Image.Image) -> bytes:
-    """A picture of any size as the JPEG file that judges are shown: ``SIDE`` x ``SIDE`` pixels, shape not kept."""
+def encode_jpeg(picture: Image.Image) -> bytes:
+    """A picture of any mode as the JPEG file that a ``Turn`` shows."""
     data = io.BytesIO()
-    picture.convert("RGB").resize((SIDE, SIDE)).save(data, format="JPEG")
+    picture.convert("RGB").save(data, format="JPEG")
     return data.getvalue()
+
+
+def open_jpeg(image: bytes) -> Image.Image:
+    """Such a file as an RGB picture."""
+    return Image.open(io.BytesIO(image), formats=("JPEG",)).convert("RGB")
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -94,7 +94,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-class EndpointJudge:
+class Endpoint:
     """A model behind ``url``/chat/completions. Raises ``ValueError`` for an address that is not http(s)."""
 
     def __init__(
@@ -110,31 +110,18 @@ class EndpointJudge:
         max_tokens: int | None = None,
     ) -> None:
         if not url.startswith(("http://", "https://")):
-            raise ValueError(f"judge: expected an address that begins with http:// or https://, got {url!r}")
+            raise ValueError(f"expected an address that begins with http:// or https://, got {url!r}")
         if not name:
-            raise ValueError("judge: expected the name of the model to ask, with its date where it has one")
+            raise ValueError("expected the name of the model to ask, with its date where it has one")
         if timeout <= 0 or threads < 1:
-            raise ValueError(f"judge: expected a timeout above 0 and 1 thread or more, got {timeout} and {threads}")
+            raise ValueError(f"expected a timeout above 0 and 1 thread or more, got {timeout} and {threads}")
         if key is not None and not (key.isascii() and key.isprintable()):
-            raise ValueError(f"judge: the key in ${key_variable} has characters that no key has, perhaps a line's end")
+            raise ValueError(f"the key in ${key_variable} has characters that no key has, perhaps a line's end")
         self.name, self.threads = name, threads
         self.settings: Mapping[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, "detail": "high"}
         self._address = url.rstrip("/").removesuffix("/chat/completions") + "/chat/completions"
         self._key, self._key_variable, self._timeout = key, key_variable, timeout
         self._opener = urllib.request.build_opener(_NoRedirects)
-
-    @classmethod
-    def of(cls, settings: JudgeSettings) -> EndpointJudge:
-        """The endpoint that the settings name; the key is read from the environment, a local server needs none."""
-        return cls(
-            settings.url,
-            settings.model,
-            key=os.environ.get(settings.key_variable),
-            key_variable=settings.key_variable,
-            temperature=settings.temperature,
-            timeout=settings.timeout,
-            threads=settings.threads,
-        )
 
     def ask(self, dialogue: Sequence[Turn], seed: int) -> Reply:
         """One request."""
@@ -162,9 +149,9 @@ class EndpointJudge:
         except (OSError, http.client.HTTPException) as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             if isinstance(reason, TimeoutError):
-                raise JudgeBusy(f"no answer within {self._timeout:g} s") from error
+                raise ModelBusy(f"no answer within {self._timeout:g} s") from error
             unreachable = isinstance(reason, ConnectionRefusedError | socket.gaierror)
-            raise JudgeBusy(f"{self._address}: {reason or type(reason).__name__}", reached=not unreachable) from error
+            raise ModelBusy(f"{self._address}: {reason or type(reason).__name__}", reached=not unreachable) from error
 
     def _refusal(self, error: urllib.error.HTTPError) -> Exception:
         try:
@@ -174,12 +161,12 @@ class EndpointJudge:
         text = f"HTTP {error.code}" + (f": {said}" if said else "")
         if error.code in (401, 403):
             have = "was not accepted" if self._key else "is not set"
-            return JudgeDown(f"{self._address} refuses ({text}); the key in ${self._key_variable} {have}")
+            return ModelDown(f"{self._address} refuses ({text}); the key in ${self._key_variable} {have}")
         if error.code in _REFUSED:
-            return JudgeDown(f"{self._address} answers {text}; check the address and the model's name {self.name!r}")
+            return ModelDown(f"{self._address} answers {text}; check the address and the model's name {self.name!r}")
         if error.code in _BUSY:
             wait = error.headers.get("Retry-After", "")
-            return JudgeBusy(text, float(wait) if wait.replace(".", "", 1).isdecimal() else None)
+            return ModelBusy(text, float(wait) if wait.replace(".", "", 1).isdecimal() else None)
         return QuestionFailed(text)
 
 
@@ -206,4 +193,4 @@ def _reply(data: bytes) -> Reply:
         )
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         said = " ".join(data[:200].decode(errors="replace").split())
-        raise JudgeBusy(f"expected a chat completion as JSON, got {said!r}") from error
+        raise ModelBusy(f"expected a chat completion as JSON, got {said!r}") from error

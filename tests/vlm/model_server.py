@@ -24,7 +24,7 @@ class Answer:
 
 
 @dataclass
-class JudgeServer:
+class ModelServer:
     """``answer`` receives the number of the request (from 0) and its body."""
 
     answer: Callable[[int, dict[str, Any]], Answer]
@@ -67,9 +67,9 @@ class JudgeServer:
 
 
 @contextmanager
-def judge_server(answer: Callable[[int, dict[str, Any]], Answer]) -> Iterator[JudgeServer]:
+def model_server(answer: Callable[[int, dict[str, Any]], Answer]) -> Iterator[ModelServer]:
     """A server on a free port of this computer for as long as the block runs."""
-    server = JudgeServer(answer)
+    server = ModelServer(answer)
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

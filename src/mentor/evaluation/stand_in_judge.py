@@ -1,0 +1,63 @@
+"""The judge of the built-in samples: no model at all."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from mentor.data.colours import COLOURS, lab
+from mentor.evaluation.judge_answers import BEST
+from mentor.evaluation.pixels import to_pixels
+from mentor.vlm.client import QuestionFailed, Reply, Turn, open_jpeg
+
+
+class StandInJudge:
+    """Lets the whole path run without any model; its scores mean nothing beside those of a real judge.
+
+    Two pictures: ST-LPIPS distance at 64 pixels, 0 -> 4 and ``FAR`` -> 0. A text and a picture: share of the colours named in
+    the text that cover a twentieth of the picture; 2 when the text names none.
+    """
+
+    name = "stand-in (ST-LPIPS and colour words), not comparable"
+    threads = 1
+    settings: Mapping[str, Any] = {"version": 1}
+
+    FAR = 0.6
+    """About the distance of pictures that have nothing in common."""
+
+    def __init__(self) -> None:
+        from mentor.models.perceptual import STLPIPS
+
+        self._distance = STLPIPS()
+
+    def ask(self, dialogue: Sequence[Turn], seed: int) -> Reply:
+        """Answer in the words that a judge would use; ``seed`` changes nothing."""
+        sample = dialogue[-1]
+        pictures = [open_jpeg(image).resize((64, 64)) for image in sample.images]
+        if len(pictures) == 2:
+            return Reply(f"Score: {self._alike(*pictures)}", served=self.name)
+        if len(pictures) == 1:
+            return Reply(f"Score: {_named_colours(sample.text, pictures[0])}", served=self.name)
+        raise QuestionFailed(f"expected one or two pictures in the last turn, got {len(pictures)}")
+
+    @torch.inference_mode()
+    def _alike(self, one: Image.Image, two: Image.Image) -> int:
+        distance = float(self._distance(to_pixels([one]), to_pixels([two])))
+        return math.floor(BEST * max(0.0, 1 - distance / self.FAR) + 0.5)
+
+
+def _named_colours(text: str, picture: Image.Image) -> int:
+    asked = [name for name in COLOURS if re.search(rf"\b{name}\b", text.lower())]
+    if not asked:
+        return BEST // 2
+    named = lab(np.array(list(COLOURS.values())))
+    nearest = np.linalg.norm(lab(np.asarray(picture).reshape(-1, 1, 3)) - named, axis=-1).argmin(axis=1)
+    names = tuple(COLOURS)
+    seen = sum(float((nearest == names.index(name)).mean()) >= 0.05 for name in asked)
+    return math.floor(BEST * seen / len(asked) + 0.5)
