@@ -36,6 +36,7 @@ COMMANDS = {
     "serve": Command("serve", "put a model behind HTTP: a page, and OpenAI's image API", extra="serve"),
     "gallery": Command("gallery", "make the gallery of held-out prompts", extra="eval"),
     "probe": Command("probe", "measure what a vision layer keeps of an image", extra="train"),
+    "build-data": Command("build_data", "turn pictures into training data: captions, objects, masks"),
     "build-corpus": Command("build_corpus", "fetch and render the training corpus", extra="corpus"),
 }
 

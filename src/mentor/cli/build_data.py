@@ -1,0 +1,160 @@
+"""``mentor build-data``: pictures become training data, with a vision-language model and Segment Anything (appendix D)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mentor.cli.progress import stage_progress
+
+if TYPE_CHECKING:
+    from mentor.construction.annotation.annotator import Annotator
+    from mentor.construction.annotation.quality import MaskLimits
+
+LOCAL, CONTRAST = "local", "contrast"
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the command's arguments."""
+    parser = subparsers.add_parser(
+        "build-data",
+        help="turn pictures into training data: captions, objects, masks",
+        description="Ask a vision-language model what pictures show and where, cut the objects out with Segment Anything, and "
+        "write training records. A run that was stopped goes on where it was.",
+        epilog="example: mentor build-data photos --out data/photos --vlm-url http://localhost:8000/v1 --vlm-model "
+        "Qwen/Qwen3-VL-8B-Instruct --segmenter facebook/sam-vit-huge --device cuda",
+    )
+    parser.add_argument("pictures", type=Path, metavar="DIR", help="pictures, in any depth of folders")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where everything is written")
+    parser.add_argument(
+        "--vlm-url",
+        required=True,
+        metavar="URL",
+        help="OpenAI-compatible endpoint, for example http://localhost:8000/v1; or local: a model of transformers",
+    )
+    parser.add_argument("--vlm-model", required=True, metavar="NAME", help="vision-language model")
+    parser.add_argument(
+        "--vlm-key-variable",
+        default="OPENAI_API_KEY",
+        metavar="NAME",
+        help="environment variable (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--units",
+        choices=("thousandths", "pixels"),
+        default="thousandths",
+        help="how the model counts places: pixels for Qwen2.5-VL (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--segmenter",
+        default="facebook/sam-vit-huge",
+        metavar="NAME",
+        help="Segment Anything model, folder or hub name; contrast: no model, for plain backgrounds (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--device", help="of the models on this computer: cpu, cuda, ... (default: cuda where there is one)"
+    )
+    parser.add_argument("--backgrounds", type=Path, metavar="DIR", help="pictures for recovery (default: the pictures)")
+    parser.add_argument(
+        "--share", default="0/1", metavar="I/N", help="share I of N of the pictures (default: %(default)s)"
+    )
+    parser.add_argument("--n", type=int, metavar="N", help="the first N pictures alone")
+    numbers: dict[str, tuple[type, Any, str]] = {
+        "--objects": (int, 5, "objects of a picture at most"),
+        "--threads": (int, 8, "pictures that the model is asked about at once"),
+        "--timeout": (float, 120.0, "seconds without an answer after which a question is asked again"),
+        "--temperature": (float, 0.0, "of the model's answers"),
+        "--seed": (int, 0, "sent with the questions"),
+    }
+    for flag, (kind, default, text) in numbers.items():
+        parser.add_argument(flag, type=kind, default=default, metavar="X", help=f"{text} (default: %(default)s)")
+    from mentor.construction.annotation.quality import MaskLimits
+
+    for each in fields(MaskLimits):
+        parser.add_argument(
+            f"--{each.name.replace('_', '-')}",
+            type=float,
+            default=each.default,
+            metavar="X",
+            help="(default: %(default)s)",
+        )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check the arguments, ask and segment, write the records."""
+    share, shares = _share(args.share)
+    for flag, value, least in (("--objects", args.objects, 1), ("--threads", args.threads, 1), ("--n", args.n, 1)):
+        if value is not None and value < least:
+            raise ValueError(f"{flag}: expected {least} or more, got {value}")
+    if not args.temperature >= 0:
+        raise ValueError(f"--temperature: expected 0 or more, got {args.temperature}")
+    from mentor.construction.annotation.build import annotate_folder, find_pictures
+    from mentor.construction.annotation.quality import MaskLimits
+    from mentor.construction.annotation.store import AnnotationFile
+    from mentor.construction.annotation.training_records import write_records
+
+    limits = MaskLimits(**{each.name: getattr(args, each.name) for each in fields(MaskLimits)})
+    names = find_pictures(args.pictures)[: args.n][share::shares]
+    backgrounds = [] if args.backgrounds is None else find_pictures(args.backgrounds)
+    annotator = _annotator(args, limits)
+    file = AnnotationFile(args.out, share, shares)
+    with stage_progress() as progress:
+        done = annotate_folder(
+            args.pictures,
+            names,
+            annotator,
+            file,
+            report=lambda now: progress("pictures", now.done, now.total),
+        )
+    shown = [os.path.relpath((args.backgrounds / name).resolve(), args.out.resolve()) for name in backgrounds]
+    counts = write_records(args.out, args.pictures, shown)
+    usage = annotator.asker.usage
+    print(f"{done.total} pictures, {done.objects} new masks, {done.failures} new failures ({file.path.name})")
+    print(
+        f"{usage.asked} questions asked, {usage.new_prompt_tokens} tokens read, {usage.new_completion_tokens} written"
+    )
+    print("records: " + ", ".join(f"{task} {count}" for task, count in counts.items()))
+    print(f"Written: {args.out / 'sources.yaml'} (the part of a recipe that trains on them)")
+    return 0
+
+
+def _share(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    share, shares = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not share < shares:
+        raise ValueError(f"--share: expected I/N with I from 0 to N - 1, got {text!r}")
+    return share, shares
+
+
+def _annotator(args: argparse.Namespace, limits: MaskLimits) -> Annotator:
+    from mentor.construction.annotation.annotator import Annotator
+    from mentor.construction.annotation.segmentation import Contrast, SegmentAnything, Segmenter
+    from mentor.nn.device import resolve_device
+    from mentor.vlm.asker import Asker
+    from mentor.vlm.client import Endpoint, VisionLanguageModel
+
+    device = str(resolve_device(args.device))
+    model: VisionLanguageModel
+    if args.vlm_url == LOCAL:
+        from mentor.vlm.local import LocalModel
+
+        model = LocalModel.load(args.vlm_model, device=device, temperature=args.temperature)
+    else:
+        model = Endpoint(
+            args.vlm_url,
+            args.vlm_model,
+            key=os.environ.get(args.vlm_key_variable),
+            key_variable=args.vlm_key_variable,
+            temperature=args.temperature,
+            timeout=args.timeout,
+            threads=args.threads,
+        )
+    segmenter: Segmenter = (
+        Contrast() if args.segmenter == CONTRAST else SegmentAnything.load(args.segmenter, device=device)
+    )
+    asker = Asker(model, args.out / "answers", seed=args.seed)
+    return Annotator(asker, segmenter, args.units, args.objects, limits)
