@@ -17,6 +17,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import torch
@@ -64,11 +65,9 @@ def load(address: str, clients: int, seconds: float) -> tuple[float, list[float]
         while time.perf_counter() - started < seconds:
             taken.append(ask(address, number))
 
-    threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(clients) as threads:
+        for done in [threads.submit(client, number) for number in range(clients)]:
+            done.result()  # a picture that failed ends the measurement
     return len(taken) / (time.perf_counter() - started), taken
 
 
@@ -87,7 +86,7 @@ def main() -> None:
     rows = []
     with running(pipeline, 8) as together, running(pipeline, 1) as alone:
         for address in (together, alone):
-            ask(address, 0)  # compiles what is compiled at first use
+            load(address, max(args.clients), 1.0)  # compiles what is compiled at first use
         for clients in args.clients:
             runs = [
                 [load(address, clients, args.seconds) for address in (together, alone)] for _ in range(args.repeats)

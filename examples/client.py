@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,15 @@ from openai import OpenAI
 
 def main(prompt: str, out: Path, image: Path | None, subject: str, address: str) -> None:
     """Ask for one picture, saving it each time more of it is there."""
-    client = OpenAI(base_url=f"{address}/v1", api_key="none")
+    client = OpenAI(base_url=f"{address}/v1", api_key=os.environ.get("MENTOR_API_KEY", "none"))
     model = client.models.list().data[0].id
     stream: Any
     if image is None:
         stream = client.images.generate(model=model, prompt=prompt, stream=True, partial_images=3)
     else:
+        named = {"subject": [subject]} if subject else {}
         stream = client.images.edit(
-            model=model, prompt=prompt, image=image, stream=True, partial_images=3, extra_body={"subject": [subject]}
+            model=model, prompt=prompt, image=image, stream=True, partial_images=3, extra_body=named
         )
     for event in stream:
         out.write_bytes(base64.b64decode(event.b64_json))

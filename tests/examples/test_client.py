@@ -17,9 +17,9 @@ def test_client(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     reference, out = tmp_path / "fox.png", tmp_path / "a.png"
     Image.new("RGB", (40, 40), "red").save(reference)
     with served("--model", model) as (_, address):
-        for image in (None, reference):
-            example("client").main("a fox", out, image, "fox", address)
+        for image, subject in ((None, ""), (reference, "fox"), (reference, "")):
+            example("client").main("a fox", out, image, subject, address)
             assert load_image(out).size == (32, 32)
     told = capsys.readouterr().out
-    assert [told.count(f"{kind}.completed") for kind in ("image_generation", "image_edit")] == [1, 1]
-    assert told.count("partial_image") == 6
+    assert [told.count(f"{kind}.completed") for kind in ("image_generation", "image_edit")] == [1, 2]
+    assert told.count("partial_image") == 9

@@ -40,6 +40,21 @@ def test_with_the_key_it_is(guarded: TestClient) -> None:
 def test_the_page_and_the_health_are_open(guarded: TestClient) -> None:
     assert guarded.get("/").status_code == 200
     assert guarded.get("/health").json() == {"status": "ok"}
+    assert guarded.head("/health").status_code == 200
+
+
+def test_behind_a_proxys_prefix_the_same_is_open(pipeline: MentorPipeline) -> None:
+    app = create_app(pipeline, ServeSettings(api_key="open-sesame"))
+    with TestClient(app, root_path="/mentor") as client:
+        assert client.get("/mentor/health").status_code == 200
+        assert client.get("/mentor/v1/models").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("site", "status"), [("cross-site", 403), ("same-site", 403), ("same-origin", 400), ("none", 400)]
+)
+def test_pages_of_other_sites_may_not_ask(client: TestClient, site: str, status: int) -> None:
+    assert client.post("/v1/images/generations", json={}, headers={"Sec-Fetch-Site": site}).status_code == status
 
 
 @pytest.mark.parametrize("path", ["/v1/images/generations", "/v1/images/edits"])
@@ -49,16 +64,18 @@ def test_what_is_too_large_is_refused(guarded: TestClient, path: str, chunked: b
     head = (
         b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n' if path.endswith("edits") else b'"'
     )
-    parts = [head] + [b"a" * 1000] * 6
+    parts = [head] + [b"a" * 1000] * (6 if path.endswith("edits") else 70)
     content: Any = iter(parts) if chunked else b"".join(parts)
     answer = guarded.post(path, content=content, headers={**KEY, "content-type": kind})
     assert answer.status_code == 413
-    assert "larger than 5000 bytes" in answer.json()["error"]["message"]
+    most = 5000 if path.endswith("edits") else 65536
+    assert f"larger than {most} bytes" in answer.json()["error"]["message"]
 
 
 def test_unknown_addresses_and_methods_have_the_same_form(client: TestClient) -> None:
     assert client.get("/v1/nothing").json()["error"]["message"] == "Not Found"
-    assert client.get("/v1/images/edits").status_code == 405
+    wrong = client.get("/v1/images/edits")
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
 
 
 def test_what_happened_is_counted(pipeline: MentorPipeline) -> None:

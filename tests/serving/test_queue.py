@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue as threads
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -206,6 +207,43 @@ def test_unfinished_pictures_have_their_rows_and_grey_below(pipeline: MentorPipe
         expected = codes.clone()
         expected[:, 4 * partial.rows :] = grey
         assert np.array_equal(np.asarray(partial.image), np.asarray(pipeline.decode(expected)[0]))
+
+
+def test_giving_up_tells_those_too_whose_pictures_are_being_drawn(watched: Watched) -> None:
+    queue = DrawingQueue(watched, ServeSettings(max_wait=0.0), Metrics())
+    first = hold(watched, queue)
+    queue.close(0, abandon=True)
+    told = first.events(1)[0]
+    assert isinstance(told, Failed)
+    assert isinstance(told.error, Closed)
+    watched.go.set()
+    queue.close(30)
+    assert first.told.empty()
+    with pytest.raises(Closed):
+        queue.check_room()
+
+
+def test_a_failed_batch_holds_nothing_while_it_is_drawn_again(watched: Watched) -> None:
+    """Too little memory is the usual reason: what the failed batch held must be free by then."""
+    held: list[weakref.ref[Any]] = []
+    alive: list[bool] = []
+    generate = watched.generate
+
+    def failing(condition: Any, seeds: Sequence[int], *args: Any, **kwargs: Any) -> torch.Tensor:
+        alive.extend(each() is not None for each in held)
+        large = torch.zeros(10)
+        if len(seeds) > 1:
+            held.append(weakref.ref(large))
+            raise RuntimeError("too much")
+        return generate(condition, seeds, *args, **kwargs)
+
+    watched.generate = failing  # type: ignore[method-assign]
+    with drawing(watched, max_wait=0.3) as queue:
+        both = Asked([1]), Asked([2])
+        for each in both:
+            queue.submit(each.request)
+        assert all(isinstance(each.events(1)[0], Done) for each in both)
+    assert alive == [False, False]
 
 
 def test_closing_finishes_the_batch_and_refuses_the_rest(watched: Watched) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import ipaddress
 import os
 import socket
 import sys
+from functools import partial
 from typing import Any
 
 from mentor.cli.sampling_arguments import add_model_arguments
@@ -14,6 +16,8 @@ from mentor.serving.settings import ServeSettings
 
 API_KEY = "MENTOR_API_KEY"
 """Environment variable; an argument could be read by everyone on the machine."""
+GRACE = 30
+"""Seconds that requests under way have when the server is stopped."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -72,8 +76,17 @@ def run(args: argparse.Namespace) -> int:
         print(f"{settings.name} at http://{shown}:{port} (Ctrl-C stops)", file=sys.stderr)
         if not settings.api_key and not ipaddress.ip_address(host).is_loopback:
             print(f"note: whoever reaches this machine may draw; set {API_KEY} to ask for a key", file=sys.stderr)
-        config = uvicorn.Config(create_app(pipeline, settings), log_level="warning", timeout_graceful_shutdown=30)
-        uvicorn.Server(config).run(sockets=[listener])
+        app = create_app(pipeline, settings)
+
+        class Server(uvicorn.Server):
+            async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+                # uvicorn cuts what is open after GRACE seconds; a little earlier everyone can still be told.
+                asyncio.get_running_loop().call_later(
+                    GRACE - 3, partial(app.state.service.queue.close, 0, abandon=True)
+                )
+                await super().shutdown(sockets)
+
+        Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE)).run(sockets=[listener])
     return 0
 
 

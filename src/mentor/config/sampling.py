@@ -36,5 +36,5 @@ class GenerationSettings:
             if not isinstance(whole, int):
                 raise ValueError(f"{name}: expected a whole number, got {whole!r}")
         for name, (value, inside, expected) in ranges.items():
-            if not (math.isfinite(value) and inside):
+            if not (inside and (isinstance(value, int) or math.isfinite(value))):
                 raise ValueError(f"{name}: expected {expected}, got {value}")

@@ -34,17 +34,19 @@ def load_image(path: str | os.PathLike[str], *, mask: bool = False) -> Image.Ima
         raise ValueError(f"{path}: {error}") from error
 
 
-def decode_image(data: bytes, *, mask: bool = False) -> Image.Image:
-    """The same for a picture file's bytes."""
-    return _read(io.BytesIO(data), mask)
+def decode_image(data: bytes, *, mask: bool = False, most_pixels: int | None = None) -> Image.Image:
+    """The same for a picture file's bytes; with ``most_pixels``, larger ones are refused before they are unpacked."""
+    return _read(io.BytesIO(data), mask, most_pixels)
 
 
-def _read(source: Path | io.BytesIO, mask: bool) -> Image.Image:
+def _read(source: Path | io.BytesIO, mask: bool, most_pixels: int | None = None) -> Image.Image:
     try:
         with _warnings, warnings.catch_warnings():
             # Pillow warns of half a bomb and of odd metadata; what matters raises.
             warnings.simplefilter("ignore")
             with Image.open(source, formats=FORMATS) as image:
+                if most_pixels is not None and image.width * image.height > most_pixels:
+                    raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
                 image.load()
                 upright = ImageOps.exif_transpose(image)
     except FileNotFoundError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.resources import files
@@ -15,14 +14,12 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 import mentor
 from mentor.generation.pipeline import MentorPipeline
 from mentor.serving import images
-from mentor.serving.errors import add_handlers
+from mentor.serving.errors import ApiError, add_handlers
 from mentor.serving.gate import Gate
 from mentor.serving.metrics import Metrics
 from mentor.serving.queue import DrawingQueue
 from mentor.serving.settings import ServeSettings
-
-READERS = 2
-"""Requests whose reference images are read at the same time."""
+from mentor.serving.uploads import Readers
 
 
 def create_app(pipeline: MentorPipeline, settings: ServeSettings | None = None) -> FastAPI:
@@ -33,7 +30,7 @@ def create_app(pipeline: MentorPipeline, settings: ServeSettings | None = None) 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         queue = DrawingQueue(pipeline, settings, metrics)
-        app.state.service = images.Service(pipeline, queue, settings, asyncio.Semaphore(READERS))
+        app.state.service = images.Service(pipeline, queue, settings, Readers())
         yield
         await run_in_threadpool(queue.close)
 
@@ -48,6 +45,7 @@ def create_app(pipeline: MentorPipeline, settings: ServeSettings | None = None) 
         return HTMLResponse(files("mentor.serving").joinpath("page.html").read_text("utf-8"), headers=PAGE_HEADERS)
 
     @app.get("/health")
+    @app.head("/health", include_in_schema=False)
     async def health() -> JSONResponse:
         """200 while pictures are drawn, for load balancers and process managers."""
         alive = app.state.service.queue.alive
@@ -60,23 +58,33 @@ def create_app(pipeline: MentorPipeline, settings: ServeSettings | None = None) 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
         """The one model, in OpenAI's form."""
-        config = pipeline.config
-        one = {
-            "id": settings.name,
-            "object": "model",
-            "created": 0,
-            "owned_by": "mentor",
-            "image_size": config.image_size,
-            "reads_images": config.vision is not None,
-            "context": config.context,
-            "generation": {
-                name: getattr(config.generation, name) for name in ("cfg_scale", "temperature", "top_k", "top_p")
-            },
-            "limits": {"n": settings.max_images, "upload_bytes": settings.max_upload},
-        }
-        return {"object": "list", "data": [one]}
+        return {"object": "list", "data": [described(pipeline, settings)]}
+
+    @app.get("/v1/models/{name:path}")
+    async def model(name: str) -> dict[str, Any]:
+        """The model of this name."""
+        if name != settings.name:
+            raise ApiError(404, f"no model {name!r} here, but {settings.name!r}", code="model_not_found")
+        return described(pipeline, settings)
 
     return app
+
+
+def described(pipeline: MentorPipeline, settings: ServeSettings) -> dict[str, Any]:
+    """The model as OpenAI describes one, with its picture size, its own sampling settings and the server's limits."""
+    config = pipeline.config
+    sampling = ("cfg_scale", "temperature", "top_k", "top_p")
+    return {
+        "id": settings.name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "mentor",
+        "image_size": config.image_size,
+        "reads_images": config.vision is not None,
+        "context": config.context,
+        "generation": {name: getattr(config.generation, name) for name in sampling},
+        "limits": {"n": settings.max_images, "upload_bytes": settings.max_upload},
+    }
 
 
 PAGE_HEADERS = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,18 +11,27 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from mentor.serving.queue import Busy, Closed
 
-RETRY_SECONDS = 2
+GONE = "whoever asked has gone"
 
 
 class ApiError(Exception):
     """An answer that is no picture."""
 
-    def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
-        self.status, self.param, self.code = status, param, code
+        self.status, self.param, self.code, self.headers = status, param, code, headers
 
     def body(self) -> dict[str, Any]:
         """The JSON that goes out."""
@@ -32,12 +41,7 @@ class ApiError(Exception):
 
     def response(self) -> JSONResponse:
         """The whole answer."""
-        headers = {}
-        if self.status in (429, 503):
-            headers["Retry-After"] = str(RETRY_SECONDS)
-        if self.status == 401:
-            headers["WWW-Authenticate"] = "Bearer"
-        return JSONResponse(self.body(), self.status, headers)
+        return JSONResponse(self.body(), self.status, self.headers)
 
 
 @contextmanager
@@ -56,11 +60,13 @@ def as_api_error(error: Exception) -> ApiError:
     if isinstance(error, ValidationError | RequestValidationError):
         return _invalid(error)
     if isinstance(error, Busy):
-        return ApiError(429, str(error), code="queue_full")
+        return ApiError(429, str(error), code="queue_full", headers={"Retry-After": str(error.seconds)})
     if isinstance(error, Closed):
-        return ApiError(503, str(error), code="stopping")
+        return ApiError(503, str(error), code="stopping", headers={"Retry-After": "10"})
     if isinstance(error, HTTPException):
-        return ApiError(error.status_code, str(error.detail))
+        return ApiError(error.status_code, str(error.detail), headers=error.headers)
+    if isinstance(error, ClientDisconnect):
+        return ApiError(499, GONE)
     return ApiError(500, "the picture could not be drawn; the server's log says why", code="internal_error")
 
 
@@ -82,5 +88,6 @@ def add_handlers(app: FastAPI) -> None:
     async def handle(request: Request, error: Exception) -> JSONResponse:
         return as_api_error(error).response()
 
-    for kind in (ApiError, RequestValidationError, ValidationError, Busy, Closed, HTTPException, Exception):
+    known = (ApiError, RequestValidationError, ValidationError, Busy, Closed, HTTPException, ClientDisconnect)
+    for kind in (*known, Exception):
         app.add_exception_handler(kind, handle)

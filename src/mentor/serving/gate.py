@@ -15,6 +15,9 @@ from mentor.serving.settings import ServeSettings
 
 OPEN = ("/", "/health")
 """What anyone may see: the page is empty without the API."""
+UPLOADS = "/v1/images/edits"
+MOST_JSON = 64 * 2**10
+"""Bytes of a request without pictures: checking a larger one would keep all others waiting."""
 
 
 class Gate:
@@ -40,7 +43,7 @@ class Gate:
             if refusal is not None:
                 await refusal.response()(scope, receive, counted)
             else:
-                await self.app(scope, self._limited(receive), counted)
+                await self.app(scope, self._limited(scope, receive), counted)
         finally:
             # Only routes that exist: whoever scans a server for weak spots would else make endless names.
             route = getattr(scope.get("route"), "path", "other")
@@ -49,16 +52,24 @@ class Gate:
 
     def _refusal(self, scope: Scope) -> ApiError | None:
         headers = Headers(scope=scope)
-        if self.settings.api_key and scope["path"] not in OPEN:
+        if self.settings.api_key and _path(scope) not in OPEN:
             given = headers.get("authorization", "")
             if not hmac.compare_digest(given.encode(), f"Bearer {self.settings.api_key}".encode()):
-                return ApiError(401, "wrong or no API key: send Authorization: Bearer KEY", code="invalid_api_key")
+                return ApiError(
+                    401,
+                    "wrong or no API key: send Authorization: Bearer KEY",
+                    code="invalid_api_key",
+                    headers={"WWW-Authenticate": "Bearer"},
+                )
+        if scope["method"] == "POST" and headers.get("sec-fetch-site", "") in ("cross-site", "same-site"):
+            # Without a key any page in the browser of somebody on this machine could make it draw.
+            return ApiError(403, "the pages of other sites may not ask")
         length = headers.get("content-length", "")
-        if length.isdecimal() and int(length) > self.settings.max_upload:
-            return ApiError(413, self._too_large())
+        if length.isdecimal() and int(length) > self._most(scope):
+            return ApiError(413, self._too_large(scope))
         return None
 
-    def _limited(self, receive: Receive) -> Receive:
+    def _limited(self, scope: Scope, receive: Receive) -> Receive:
         """``receive`` that ends where more comes than may, whatever the header promised."""
         seen = 0
 
@@ -66,11 +77,19 @@ class Gate:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > self.settings.max_upload:
-                raise HTTPException(413, self._too_large())
+            if seen > self._most(scope):
+                raise HTTPException(413, self._too_large(scope))
             return message
 
         return limited
 
-    def _too_large(self) -> str:
-        return f"the request is larger than {self.settings.max_upload} bytes: send smaller pictures"
+    def _most(self, scope: Scope) -> int:
+        return self.settings.max_upload if _path(scope) == UPLOADS else MOST_JSON
+
+    def _too_large(self, scope: Scope) -> str:
+        return f"the request is larger than {self._most(scope)} bytes"
+
+
+def _path(scope: Scope) -> str:
+    """The path as the routes know it, without the prefix of a proxy."""
+    return str(scope["path"]).removeprefix(scope.get("root_path", ""))

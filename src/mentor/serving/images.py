@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import hashlib
 import json
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
@@ -18,25 +17,27 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from starlette.datastructures import FormData, UploadFile
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
 
 from mentor.config.sampling import LARGEST_SEED
-from mentor.data.images import decode_image
 from mentor.generation.pipeline import MentorPipeline
 from mentor.generation.png_metadata import how_made, png_bytes
 from mentor.generation.prompting import build_prompt
 from mentor.prompt import Prompt
 from mentor.serving import queue
-from mentor.serving.errors import ApiError, as_api_error, users_mistakes
+from mentor.serving.errors import GONE, ApiError, as_api_error, users_mistakes
 from mentor.serving.queue import Done, DrawingQueue, Failed, Partial
 from mentor.serving.schema import EditRequest, GenerationRequest, ImageRequest, ImagesResponse
 from mentor.serving.settings import ServeSettings
+from mentor.serving.uploads import Readers, read_edit
 
 ANY_SEED = 2**32
 """Seeds that nobody chose lie below, where JavaScript still counts exactly."""
 LOOK_SECONDS = 1.0
 """How often the server looks whether whoever asked is still there."""
-MOST_FILES = 32
+BEAT = 15
+"""After so many looks without an event a stream says that it waits."""
 
 router = APIRouter(prefix="/v1/images")
 
@@ -48,8 +49,7 @@ class Service:
     pipeline: MentorPipeline
     queue: DrawingQueue
     settings: ServeSettings
-    reading: asyncio.Semaphore
-    """Held while reference images are read: a picture file of some kilobytes can unfold to hundreds of megabytes."""
+    readers: Readers
 
     @property
     def size(self) -> str:
@@ -89,44 +89,9 @@ _EDIT_FORM["properties"]["image"] = {
 )
 async def edit(http: Request, served: Served) -> Response:
     """Pictures from a text and reference images: a new picture of what they show, a reconstruction or a segmentation."""
-    if not http.headers.get("content-type", "").startswith("multipart/form-data"):
-        raise ApiError(400, "expected multipart/form-data with at least one file named image")
-    async with http.form(max_files=MOST_FILES) as form:
-        body = EditRequest.model_validate(_fields(form))
-        uploads = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-        if not uploads:
-            raise ApiError(400, "no picture came: send at least one file named image", param="image")
-        files = [(upload.filename or "image", await upload.read()) for upload in uploads]
-    async with served.reading:
-        prompt = await run_in_threadpool(_prompt, body, files, served.pipeline)
-    references = [{"file": name, "sha256": hashlib.sha256(data).hexdigest()} for name, data in files]
+    served.queue.check_room()  # before pictures are sent for nothing
+    body, prompt, references = await read_edit(http, served.pipeline, served.readers)
     return await _answer(body, prompt, references, http, served)
-
-
-def _fields(form: FormData) -> dict[str, Any]:
-    """The form's values; ``name[]`` is the same as ``name``, as clients write lists."""
-    fields: dict[str, Any] = {}
-    for key, value in form.multi_items():
-        name = key.removesuffix("[]")
-        if isinstance(value, UploadFile) != (name == "image"):
-            raise ApiError(400, f"unexpected {'file' if isinstance(value, UploadFile) else 'text'} '{key}'", param=name)
-        if name == "subject":
-            fields.setdefault(name, []).append(value)
-        elif name != "image":
-            fields[name] = value
-    return fields
-
-
-def _prompt(body: EditRequest, files: Sequence[tuple[str, bytes]], pipeline: MentorPipeline) -> Prompt:
-    if pipeline.config.vision is None:
-        raise ApiError(400, f"the model {pipeline.config.name} reads text only: use /v1/images/generations")
-    pictures = []
-    for name, data in files:
-        with users_mistakes("image", name):
-            # Only what the model looks at is kept while the request waits.
-            pictures.append(pipeline.processor.square(decode_image(data)))
-    with users_mistakes():
-        return build_prompt(body.prompt, pictures, task=body.task, subject=body.subject or None)
 
 
 async def _answer(
@@ -137,7 +102,7 @@ async def _answer(
     arriving = _until_the_last(events, request, http)
     if body.stream:
         kind = "image_generation" if isinstance(body, GenerationRequest) else "image_edit"
-        return StreamingResponse(_stream(kind, arriving, request, png, served), media_type="text/event-stream")
+        return _EventStream(request, _stream(kind, arriving, request, png, served))
     pictures: dict[int, str] = {}
     async with contextlib.aclosing(arriving):
         async for event in arriving:
@@ -187,8 +152,8 @@ def _partial_rows(count: int, grid: int) -> frozenset[int]:
 
 async def _until_the_last(
     events: asyncio.Queue[queue.Event], request: queue.Request, http: Request
-) -> AsyncGenerator[Done | Partial, None]:
-    """A request's events up to its last picture.
+) -> AsyncGenerator[Done | Partial | None, None]:
+    """A request's events up to its last picture; None where ``LOOK_SECONDS`` went by without one.
 
     Raises ``ApiError`` when drawing failed or whoever asked has gone; either way the request is over.
     """
@@ -199,7 +164,8 @@ async def _until_the_last(
             await asyncio.wait({next_event}, timeout=LOOK_SECONDS)
             if not next_event.done():
                 if await http.is_disconnected():
-                    raise ApiError(499, "whoever asked has gone")
+                    raise ApiError(499, GONE)
+                yield None
                 continue
             event = next_event.result()
             next_event = asyncio.ensure_future(events.get())
@@ -212,18 +178,41 @@ async def _until_the_last(
         request.cancelled.set()
 
 
+class _EventStream(StreamingResponse):
+    """Server-sent events; when they end, for whatever reason and even before they began, the request is over."""
+
+    def __init__(self, request: queue.Request, content: AsyncIterator[str]) -> None:
+        # The first header keeps nginx from collecting them.
+        headers = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
+        super().__init__(content, media_type="text/event-stream", headers=headers)
+        self._request = request
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            with contextlib.suppress(ClientDisconnect):
+                await super().__call__(scope, receive, send)
+        finally:
+            self._request.cancelled.set()
+
+
 async def _stream(
     kind: str,
-    arriving: AsyncGenerator[Done | Partial, None],
+    arriving: AsyncGenerator[Done | Partial | None, None],
     request: queue.Request,
     png: Callable[[Done | Partial], str],
     served: Service,
 ) -> AsyncIterator[str]:
     """Server-sent events, one for each unfinished and each finished picture; ``index`` and ``seed`` tell which it is."""
     shown = Counter[int]()
+    quiet = 0
     try:
         async with contextlib.aclosing(arriving):
             async for event in arriving:
+                quiet = quiet + 1 if event is None else 0
+                if event is None:
+                    if quiet % BEAT == 0:
+                        yield ": waiting\n\n"  # proxies cut connections that are silent for a minute
+                    continue
                 finished = isinstance(event, Done)
                 body: dict[str, Any] = {
                     "type": f"{kind}.{'completed' if finished else 'partial_image'}",

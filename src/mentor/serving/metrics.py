@@ -21,6 +21,7 @@ class Metrics:
             registry=self.registry,
         )
         self.pictures = Counter("mentor_pictures", "Pictures drawn", registry=self.registry)
+        self.failures = Counter("mentor_failed_pictures", "Pictures whose drawing failed", registry=self.registry)
         self.waiting = Gauge("mentor_waiting_pictures", "Pictures that wait to be drawn", registry=self.registry)
         self.batch_pictures = Histogram(
             "mentor_batch_pictures",

@@ -1,7 +1,7 @@
 """The queue before the model: one thread draws, and pictures that wait together are drawn side by side.
 
 A picture depends on its prompt, its seed and its settings, not on those beside it, so any that share their sampling settings
-may share a batch, whoever asked for them. Batches are drawn in order of arrival; nobody overtakes.
+may share a batch, whoever asked for them. The picture that has waited longest is always in the next batch.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +27,11 @@ log = logging.getLogger(__name__)
 
 
 class Busy(Exception):
-    """More pictures wait than the server takes."""
+    """More pictures wait than the server takes; ``seconds``: when to ask again."""
+
+    def __init__(self, message: str, seconds: int) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class Closed(Exception):
@@ -73,6 +78,8 @@ class Request:
     """After how many rows of tokens (of ``decoder.grid``) a picture is shown unfinished."""
     cancelled: threading.Event = field(default_factory=threading.Event)
     """Set by whoever no longer wants the pictures."""
+    shown: set[tuple[int, int]] = field(default_factory=set)
+    """(index, rows) of the unfinished pictures that were told, so that a batch drawn again tells none twice."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,11 @@ class _Picture:
     @property
     def unwanted(self) -> bool:
         return self.request.cancelled.is_set()
+
+    def wants(self, rows: int) -> bool:
+        """Whether it is to be shown after so many rows."""
+        request = self.request
+        return rows in request.partial_rows and (self.index, rows) not in request.shown and not self.unwanted
 
 
 class _Abandoned(Exception):
@@ -98,6 +110,8 @@ class DrawingQueue:
         self._waiting: deque[_Picture] = deque()
         self._changed = threading.Condition()
         self._closed = False
+        self._drawing: list[_Picture] = []
+        self._seconds = 1.0  # of a picture, lately
         self._thread = threading.Thread(target=self._run, name="mentor-drawing", daemon=True)
         self._thread.start()
 
@@ -115,29 +129,41 @@ class DrawingQueue:
         """
         now = time.monotonic()
         with self._changed:
-            if self._closed:
-                raise Closed("the server is stopping")
-            self._forget_unwanted()
-            if len(self._waiting) + len(request.seeds) > self.settings.max_queue:
-                raise Busy(f"{len(self._waiting)} pictures wait already: try again in a moment")
+            self._check_room(len(request.seeds))
             self._waiting.extend(_Picture(request, index, now) for index in range(len(request.seeds)))
             self.metrics.waiting.set(len(self._waiting))
             self._changed.notify()
 
-    def close(self, timeout: float | None = None) -> None:
-        """Finishes the batch at hand, refuses the rest, and waits for the thread at most ``timeout`` seconds."""
+    def check_room(self) -> None:
+        """Raises ``Busy`` or ``Closed`` where not even one picture would be taken."""
+        with self._changed:
+            self._check_room(1)
+
+    def _check_room(self, pictures: int) -> None:
+        if not self.alive:
+            raise Closed("the server is stopping")
+        self._forget_unwanted()
+        waiting = len(self._waiting)
+        if waiting + pictures > self.settings.max_queue:
+            seconds = min(60, max(1, round(waiting * self._seconds)))
+            raise Busy(f"{waiting} pictures wait already: try again in {seconds} s", seconds)
+
+    def close(self, timeout: float | None = None, *, abandon: bool = False) -> None:
+        """Finishes the batch at hand (``abandon``: gives it up), refuses the rest, waits for the thread ``timeout`` seconds."""
         with self._changed:
             self._closed = True
-            rest, self._waiting = list(self._waiting), deque()
+            rest, self._waiting = [*self._waiting, *(self._drawing if abandon else ())], deque()
             self.metrics.waiting.set(0)
             self._changed.notify()
         for request in {picture.request for picture in rest}:
             request.tell(Failed(Closed("the server is stopping")))
+            request.cancelled.set()
         self._thread.join(timeout)
 
     def _run(self) -> None:
         while batch := self._next_batch():
             self._draw(batch)
+            self._drawing = []
 
     def _next_batch(self) -> list[_Picture]:
         """The oldest picture and those after it with the same settings; waits for them; empty once closed."""
@@ -162,7 +188,7 @@ class DrawingQueue:
         for picture in self._waiting:
             fits = picture.request.settings == settings and len(batch) < self.settings.max_batch
             (batch if fits else rest).append(picture)
-        self._waiting = rest
+        self._waiting, self._drawing = rest, batch
         self.metrics.waiting.set(len(rest))
         return batch
 
@@ -172,25 +198,37 @@ class DrawingQueue:
 
     def _draw(self, batch: list[_Picture]) -> None:
         started = time.monotonic()
+        failure: Exception | None = None
         try:
             images = self._images(batch)
         except _Abandoned:
             return
-        except Exception as error:
-            requests = list(dict.fromkeys(picture.request for picture in batch))
-            if len(requests) == 1:
-                log.exception("a request failed")
-                self._drop(requests[0])
-                requests[0].tell(Failed(error))
-                return
-            for request in requests:  # one of them is to blame, or all together were too many
-                self._draw([picture for picture in batch if picture.request is request])
+        except Exception as error:  # noqa: BLE001 - one request must not stop the server; whoever asked is told
+            # As text: a traceback, here or in a log's record, would hold the tensors of the batch.
+            log.error("a batch of %d failed\n%s", len(batch), traceback.format_exc())
+            failure = error.with_traceback(None)
+        if failure is not None:
+            self._fail(batch, failure)
             return
+        seconds = time.monotonic() - started
+        self._seconds += 0.3 * (seconds / len(batch) - self._seconds)
         self.metrics.batch_pictures.observe(len(batch))
-        self.metrics.batch_seconds.observe(time.monotonic() - started)
+        self.metrics.batch_seconds.observe(seconds)
         self.metrics.pictures.inc(len(batch))
         for picture, image in zip(batch, images, strict=True):
             picture.request.tell(Done(picture.index, image))
+
+    def _fail(self, batch: list[_Picture], failure: Exception) -> None:
+        requests = list(dict.fromkeys(picture.request for picture in batch))
+        if len(requests) > 1:  # one of them is to blame, or all together were too many
+            for request in requests:
+                self._draw([picture for picture in batch if picture.request is request])
+            return
+        self.metrics.failures.inc(len(batch))
+        with self._changed:
+            requests[0].cancelled.set()
+            self._forget_unwanted()
+        requests[0].tell(Failed(failure))
 
     def _images(self, batch: list[_Picture]) -> list[Image.Image]:
         prompts = list(dict.fromkeys(picture.request for picture in batch))
@@ -206,15 +244,11 @@ class DrawingQueue:
 
     def _show(self, batch: list[_Picture], tokens: Tensor) -> None:
         rows = tokens.shape[1] // self.pipeline.config.decoder.grid
-        shown = [i for i, each in enumerate(batch) if rows in each.request.partial_rows and not each.unwanted]
+        shown = [i for i, each in enumerate(batch) if each.wants(rows)]
         if shown:
             for i, image in zip(shown, self.pipeline.decode(tokens[shown]), strict=True):
+                batch[i].request.shown.add((batch[i].index, rows))
                 batch[i].request.tell(Partial(batch[i].index, rows, image))
-
-    def _drop(self, request: Request) -> None:
-        with self._changed:
-            request.cancelled.set()
-            self._forget_unwanted()
 
 
 def _stop_if_unwanted(batch: Sequence[_Picture]) -> None:

@@ -5,7 +5,7 @@ A parameter that this model cannot follow is refused, not left out: who asks for
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,6 +14,9 @@ from mentor.generation.prompting import TASKS
 
 LONGEST_PROMPT = 10_000
 """Characters; far beyond any model's context, and short enough to be counted in tokens at once."""
+LONGEST_NAME = 200
+MOST_IMAGES = 32
+"""Reference images of one request, whatever the model could read."""
 
 
 class ImageRequest(BaseModel):
@@ -22,17 +25,17 @@ class ImageRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     prompt: str = Field("", max_length=LONGEST_PROMPT, description="What to show.")
-    model: str | None = Field(None, description="The server's model, or nothing.")
+    model: str | None = Field(None, max_length=LONGEST_NAME, description="The server's model, or nothing.")
     n: int = Field(1, ge=1, description="Pictures; picture i is drawn with seed + i.")
-    size: str = Field("auto", description='"auto", or the model\'s own size.')
+    size: str = Field("auto", max_length=LONGEST_NAME, description='"auto", or the model\'s own size.')
     stream: bool = Field(False, description="Server-sent events, a picture as soon as it is there.")
     partial_images: int = Field(0, ge=0, le=16, description="With stream: how often each picture is shown unfinished.")
     seed: int | None = Field(None, ge=0, le=LARGEST_SEED, description="None: any; the answer tells which.")
     cfg_scale: float | None = Field(None, description="Guidance: 1 off, more follows the prompt more closely.")
     temperature: float | None = Field(None, description="0: always the likeliest token.")
-    top_k: int | None = Field(None, description="Draw from the K likeliest tokens; 0: all.")
+    top_k: int | None = Field(None, le=2**31 - 1, description="Draw from the K likeliest tokens; 0: all.")
     top_p: float | None = Field(None, description="Draw from the likeliest tokens of this total probability.")
-    user: str | None = Field(None, description="Accepted and not used.")
+    user: str | None = Field(None, max_length=LONGEST_NAME, description="Accepted and not used.")
     response_format: Literal["b64_json"] = "b64_json"
     output_format: Literal["png"] = "png"
     background: Literal["auto", "opaque"] = "auto"
@@ -47,13 +50,17 @@ class ImageRequest(BaseModel):
 class GenerationRequest(ImageRequest):
     """Text alone."""
 
+    model_config = ConfigDict(extra="forbid", strict=True)
+
     prompt: str = Field(min_length=1, max_length=LONGEST_PROMPT, description="What to show.")
 
 
 class EditRequest(ImageRequest):
     """Text and reference images."""
 
-    subject: list[str] = Field(default=[], description="What matters in each image, in the images' order.")
+    subject: list[Annotated[str, Field(max_length=LONGEST_NAME)]] = Field(
+        default=[], max_length=MOST_IMAGES, description="What matters in each image, in the images' order."
+    )
     task: Literal[TASKS] | None = Field(None, description="None: by what is given.")  # type: ignore[valid-type]
 
 
