@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from mentor.training.protocol import Batch, Feed, Share
+from mentor.training.stopping import ignore_signals
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,16 @@ class Loader:
         self.order = order
         self.delivered = 0
         self._batches: Iterator[Batch | _Failed] = (
-            iter(DataLoader(dataset, batch_size=None, sampler=order, num_workers=workers, pin_memory=pin))
+            iter(
+                DataLoader(
+                    dataset,
+                    batch_size=None,
+                    sampler=order,
+                    num_workers=workers,
+                    pin_memory=pin,
+                    worker_init_fn=ignore_signals,
+                )
+            )
             if workers
             else map(dataset.__getitem__, order)
         )

@@ -19,6 +19,7 @@ from mentor.training.plan import Strategy
 from mentor.training.precision import Precision
 from mentor.training.protocol import Batch, Objective
 from mentor.training.schedule import multiplier
+from mentor.training.stopping import StopRequest
 from mentor.training.weights import Weights
 
 
@@ -39,6 +40,9 @@ class Stepper:
         groups = objective.parameter_groups(weights.parameters)
         self.optimizer = Optimizer(config.optim, groups, weights.masters)
         self.skipped = self.skipped_in_a_row = 0
+        self.stop = StopRequest()
+        self.stops = False
+        """Whether some process was told to stop before the last step: known to all after it."""
 
     def update(self, batches: list[Batch], step: int) -> dict[str, float | Tensor]:
         """Optimiser step ``step`` (0-based) on this process's share of its batches; returns the numbers to log.
@@ -82,12 +86,14 @@ class Stepper:
         """Gradients of the mean loss over all terms of all batches of all processes, as if they were one batch."""
         sizes = [self.objective.weight(batch) for batch in batches]
         everything = torch.tensor(
-            [sum(sizes), sum(float(batch.get("skipped", 0)) for batch in batches)], dtype=torch.float64
+            [sum(sizes), sum(float(batch.get("skipped", 0)) for batch in batches), self.stop.signal is not None],
+            dtype=torch.float64,
         )
         if self.processes.count > 1:
             everything = everything.to(self.device)
             self.processes.add_up([everything])
-        terms, left_out = everything.tolist()
+        terms, left_out, stops = everything.tolist()
+        self.stops = bool(stops)
         # FSDP takes the mean over processes where the sum is wanted.
         factor = self.processes.count if self.strategy == "fsdp" else 1
         factor *= len(batches) if self.config.optim.accumulation == "sum" else 1

@@ -29,6 +29,7 @@ from mentor.training.protocol import Feed, Objective
 from mentor.training.run_folder import open_run, write_folder
 from mentor.training.sharding import shard
 from mentor.training.step import Stepper
+from mentor.training.stopping import Stopped
 from mentor.training.weights import Weights, freeze
 
 
@@ -88,7 +89,7 @@ class Trainer:
 
         Raises ValueError for a folder of another recipe (``changes``: see ``check_run``) or process, when the loss stops being
         a number, when a checkpoint cannot be written or read, and when a batch cannot be made; the last complete checkpoint
-        is kept.
+        is kept. ``Stopped`` after a signal that ends it (``training.stopping``), with a checkpoint of the last step.
         """
         flags: dict[str, Any] = {"overwrite": overwrite, "resume": resume, "changes": changes}
         with ExitStack() as held:
@@ -123,12 +124,17 @@ class Trainer:
             workers=config.data.workers,
             pin=self.device.type == "cuda",
         )
-        with loader.watched():
+        with loader.watched(), self.stepper.stop.listening():
             while self.step < steps:
                 metrics = self.stepper.update(loader.take(accumulate), self.step)
                 self.step += 1
                 if log is not None:
                     self._tell(log, metrics)
+                if self.stepper.stops and self.step < steps:
+                    self._save(folder, {})
+                    if log is not None:
+                        log.say(f"told to stop; saved after step {self.step}: start the same command again to go on")
+                    raise Stopped(self.stepper.stop)
                 paused = log.pause() if log is not None else 0.0
                 self._evaluate_and_save(folder, log)
                 if log is not None:
@@ -157,8 +163,11 @@ class Trainer:
                     log.grid(self.step, self.objective.sample_grid())
             self.processes.first(lambda: self._check_best(found))
         if save:
-            state = {"recipe": self.config.name, "torch": torch.__version__, "metrics": found} | self._counters()
-            checkpointing.save(folder, self.step, self._tensors(), state, saving, self.processes)
+            self._save(folder, found)
+
+    def _save(self, folder: Path, metrics: dict[str, float]) -> None:
+        state = {"recipe": self.config.name, "torch": torch.__version__, "metrics": metrics} | self._counters()
+        checkpointing.save(folder, self.step, self._tensors(), state, self.config.checkpointing, self.processes)
 
     def _check_best(self, metrics: dict[str, float]) -> None:
         wanted = self.config.checkpointing.best
