@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from mentor.evaluation.results import item_digest, read_run, write_text
+from mentor.evaluation.results import check_same, item_digest, read_run, write_text
 from mentor.prompt import Prompt
 from tests.evaluation.toy import toy_items
 
@@ -61,3 +62,25 @@ def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(UnicodeEncodeError):
         write_text(path, "new \ud800")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "name", "fingerprint", "same"),
+    [
+        ("scenes", "mini", "abc", True),
+        ("scenes", "the same under another name", "abc", True),
+        ("scenes", "mini", "other weights", False),
+        ("dreambench", "mini", "abc", False),
+        ("scenes", "mini", "", True),
+        ("scenes", "pictures", "", False),
+    ],
+)
+def test_results_of_something_else_are_not_written_over(
+    tmp_path: Path, benchmark: str, name: str, fingerprint: str, same: bool
+) -> None:
+    check_same(tmp_path, benchmark, name, fingerprint)  # nothing there
+    (tmp_path / "run.json").write_text("half")
+    check_same(tmp_path, benchmark, name, fingerprint)
+    (tmp_path / "run.json").write_text(json.dumps({"benchmark": "scenes", "name": "mini", "fingerprint": "abc"}))
+    with nullcontext() if same else pytest.raises(ValueError, match="holds the results of mini on scenes"):
+        check_same(tmp_path, benchmark, name, fingerprint)

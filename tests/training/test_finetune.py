@@ -41,6 +41,21 @@ def test_any_saved_model(tmp_path: Path) -> None:
     assert finetune_recipe(Wishes(Path("photos"), "x")).model.resolve() == load_recipe("finetune").model.resolve()
 
 
+def test_single_values_of_the_recipe() -> None:
+    wishes = Wishes(Path("photos"), "x", steps=7, overrides=["optim.lr=3e-4", "lora.dropout=0.1"])
+    config = finetune_recipe(wishes)
+    assert config.lora is not None
+    assert (config.optim.lr, config.lora.dropout, config.schedule.steps) == (3e-4, 0.1, 7)
+
+
+@pytest.mark.parametrize(
+    "override", ["schedule.steps=3", "seed=1", "lora.rank=2", "model.preset=mini-64", "data.sources=[]"]
+)
+def test_what_a_flag_says_is_no_single_value(override: str) -> None:
+    with pytest.raises(ValueError, match="is said by a flag here"):
+        finetune_recipe(Wishes(Path("photos"), "x", overrides=[override]))
+
+
 def test_mistakes_are_told() -> None:
     with pytest.raises(ValueError, match="unknown model 'maxi'; known: mini"):
         finetune_recipe(Wishes(Path("photos"), "x", model="maxi"))

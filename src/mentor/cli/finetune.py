@@ -30,6 +30,7 @@ def add_parser(subparsers: Any) -> None:
         description="Teach a model one subject from a folder of 3 to 30 pictures (LoRA), by the recipe 'finetune'.",
         epilog="example: mentor finetune --images photos/mug --subject mug --out runs/mug",
     )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="single values of the recipe, optim.lr=3e-4")
     parser.add_argument("--images", type=Path, required=True, metavar="FOLDER", help="pictures of the subject")
     parser.add_argument("--subject", required=True, metavar="NAME", help='what they show, for example "my mug"')
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the run; resumed if begun")
@@ -60,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
         rank=args.rank,
         dora=args.dora,
         seed=args.seed,
+        overrides=args.overrides,
     )
     config = finetune_recipe(wishes)
     from mentor.data.sources import open_source

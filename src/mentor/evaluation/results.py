@@ -77,6 +77,21 @@ def write_run(
     write_text(folder / RUN, json.dumps(run, indent=2, allow_nan=False) + "\n")
 
 
+def check_same(folder: Path, benchmark: str, name: str, fingerprint: str) -> None:
+    """Raises ``ValueError`` where the folder holds the results of something else, which would be lost."""
+    try:
+        found = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        there, whose = found["benchmark"], (found["name"], found["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # nothing whole
+    same = whose[1] == fingerprint if fingerprint else whose[0] == name
+    if there != benchmark or not same:
+        raise ValueError(
+            f"{folder} holds the results of {whose[0]} on {there}, and would hold those of {name} on {benchmark}: "
+            "give another --out, or delete its run.json"
+        )
+
+
 def read_run(folder: Path) -> SavedRun:
     """A finished run; ``ValueError`` when the folder holds none, or a damaged one."""
     try:

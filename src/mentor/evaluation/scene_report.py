@@ -8,7 +8,7 @@ from typing import Any
 from mentor.evaluation.answers import AnswerStore, Pictures, PipelinePainter
 from mentor.evaluation.protocol import Tools
 from mentor.evaluation.report import FIRST, provenance, sha256_of, write_json, write_scene_report
-from mentor.evaluation.run import Author, finish
+from mentor.evaluation.run import Author, check_author, finish
 from mentor.evaluation.scene_benchmark import SceneBenchmark
 
 
@@ -19,6 +19,8 @@ def evaluate_model(
     tools: Tools,
 ) -> dict[str, Any] | None:
     """Paint, judge and write everything; returns what run.json holds, None in the processes that only paint."""
+    author = Author(painter.name, painter.fingerprint, asdict(painter.settings))
+    check_author(store.folder, benchmark, author)
     items = benchmark.items(tools.source)
     prompts, seeds = [item.prompt for item in items], [item.seed + benchmark.seed for item in items]
     paths, _ = store.files(painter, prompts, seeds, what="model", progress=tools.progress)
@@ -36,7 +38,6 @@ def evaluate_model(
         "versions": provenance(),
         **results,
     }
-    author = Author(painter.name, painter.fingerprint, asdict(painter.settings))
     run = finish(benchmark, items, Pictures(paths), scores, author, tools, folder)
     write_json(folder / "scenes.json", described)
     write_scene_report(folder, described, benchmark.samples[:FIRST], answers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,11 @@ from mentor.training.feed import collate
 from mentor.training.objective import MentorObjective
 
 RECIPE = "finetune"
+_FILLED = (
+    *("seed", "model", "init.bundle", "data.folder", "data.sources", "schedule.steps"),
+    *("lora.rank", "lora.alpha", "lora.dora"),
+)
+"""What a person says by the other wishes."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +42,24 @@ class Wishes:
     rank: int | None = None
     dora: bool = False
     seed: int = 0
+    overrides: Sequence[str] = ()
+    """Single values of the recipe, ``optim.lr=3e-4``; not those that the other wishes fill in."""
 
 
 def finetune_recipe(wishes: Wishes) -> TrainConfig:
     """The filled-in recipe; its corpus source is left out where no corpus is found.
 
-    Raises ValueError for an unknown model, one without a vision tower, and numbers that cannot be.
+    Raises ValueError for an unknown model, one without a vision tower, numbers that cannot be, and overrides of what is
+    filled in.
     """
+    for override in wishes.overrides:
+        key = override.partition("=")[0].strip()
+        if any(key == own or key.startswith(f"{own}.") for own in _FILLED):
+            raise ValueError(f"{key}: is said by a flag here, see mentor finetune --help; leave out {override}")
     model = read_config(locate(wishes.model, HubOptions(), only_config=True))
     if model.vision is None:
         raise ValueError(f"{wishes.model} reads no pictures; a fine-tune needs a model with a vision tower")
-    values: dict[str, Any] = to_dict(load_recipe(RECIPE))
+    values: dict[str, Any] = to_dict(load_recipe(RECIPE, wishes.overrides))
     pictures, *others = values["data"]["sources"]
     if not corpus_found():
         others = [source for source in others if source["kind"] != "corpus"]
