@@ -27,3 +27,24 @@ def write_text(path: Path, text: str) -> None:
     """Writes a text file. Raises ``OSError`` when the disk refuses; what was there stays then."""
     with whole(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def locked(path: Path, refusal: str) -> Iterator[None]:
+    """Keeps other processes out while it lasts; a lock of the system, which ends with the process, however that ends.
+
+    Raises ``ValueError`` with the words ``refusal`` where another process has it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    with path.open("w") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # forked workers do not inherit this kind
+        except (BlockingIOError, PermissionError):
+            raise ValueError(refusal) from None
+        except OSError:
+            pass  # a file system without locks
+        yield

@@ -100,7 +100,7 @@ def test_answers_are_in_order_and_a_second_run_asks_nothing(tmp_path: Path) -> N
 def test_the_raw_answer_lies_on_disk_with_its_seed_and_temperature(tmp_path: Path) -> None:
     with model_server(lambda number, body: Answer("Good.\nScore: 2")) as server:
         panel(server.url, tmp_path, seed=3).ask(questions(1))
-    (path,) = tmp_path.iterdir()
+    (path,) = tmp_path.rglob("*.json")
     kept = json.loads(path.read_text())
     assert kept["reply"]["text"] == "Good.\nScore: 2" and kept["model"] == "pinned"
     assert kept["settings"]["temperature"] == 1.0 and (kept["pass"], kept["try"]) == (0, 0)
@@ -188,7 +188,7 @@ def test_a_judge_that_goes_down_is_an_error_and_what_it_said_is_kept(tmp_path: P
     with model_server(answer) as server:
         with pytest.raises(ModelDown, match=r"judge is down: .*HTTP 503.*of 40 questions 6 are finished.*run again"):
             panel(server.url, tmp_path, threads=2, retries=1).ask(questions(40))
-        assert len(list(tmp_path.glob("*.json"))) == 6
+        assert len(list(tmp_path.rglob("*.json"))) == 6
         assert len(server.requests) < 40  # it was not asked everything before giving up
         before, answered = len(server.requests), 1000
         verdicts = panel(server.url, tmp_path).ask(questions(40))
@@ -221,7 +221,7 @@ def test_a_wrong_key_stops_at_once(tmp_path: Path) -> None:
 def test_a_damaged_file_is_asked_again(tmp_path: Path) -> None:
     with model_server(lambda number, body: Answer("Score: 1")) as server:
         panel(server.url, tmp_path).ask(questions(1))
-        (path,) = tmp_path.iterdir()
+        (path,) = tmp_path.rglob("*.json")
         path.write_text('{"reply": ')
         (verdict,) = panel(server.url, tmp_path).ask(questions(1))
     assert verdict.score == 1 and len(server.requests) == 2

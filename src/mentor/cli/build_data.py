@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from dataclasses import fields
+import sys
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
     from mentor.construction.annotation.quality import MaskLimits
 
 LOCAL, CONTRAST = "local", "contrast"
+LIMITS = {
+    "min_score": "how sure the segmenter must be",
+    "min_area": "share of the picture that a mask covers at least",
+    "max_area": "at most",
+    "min_inside": "share of the mask that lies in its object's box",
+    "min_extent": "agreement of the mask's own box with its object's (intersection over union)",
+    "min_points": "share of the object's points that lie on the mask",
+    "max_overlap": "agreement with the mask of another object, above which both are the same thing",
+}
+"""What is asked of a mask."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -32,11 +43,11 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where everything is written")
     parser.add_argument(
         "--vlm-url",
-        required=True,
+        default="",
         metavar="URL",
         help="OpenAI-compatible endpoint, for example http://localhost:8000/v1; or local: a model of transformers",
     )
-    parser.add_argument("--vlm-model", required=True, metavar="NAME", help="vision-language model")
+    parser.add_argument("--vlm-model", default="", metavar="NAME", help="vision-language model")
     parser.add_argument(
         "--vlm-key-variable",
         default="OPENAI_API_KEY",
@@ -63,11 +74,15 @@ def add_parser(subparsers: Any) -> None:
         "--share", default="0/1", metavar="I/N", help="share I of N of the pictures (default: %(default)s)"
     )
     parser.add_argument("--n", type=int, metavar="N", help="the first N pictures alone")
+    parser.add_argument(
+        "--records-only", action="store_true", help="write the records of what is annotated, when all shares are done"
+    )
     numbers: dict[str, tuple[type, Any, str]] = {
         "--objects": (int, 5, "objects of a picture at most"),
         "--threads": (int, 8, "pictures that the model is asked about at once"),
         "--timeout": (float, 120.0, "seconds without an answer after which a question is asked again"),
         "--temperature": (float, 0.0, "of the model's answers"),
+        "--max-tokens": (int, 512, "of one answer"),
         "--seed": (int, 0, "sent with the questions"),
     }
     for flag, (kind, default, text) in numbers.items():
@@ -80,29 +95,63 @@ def add_parser(subparsers: Any) -> None:
             type=float,
             default=each.default,
             metavar="X",
-            help="(default: %(default)s)",
+            help=f"{LIMITS[each.name]} (default: %(default)s)",
         )
 
 
 def run(args: argparse.Namespace) -> int:
     """Check the arguments, ask and segment, write the records."""
     share, shares = _share(args.share)
-    for flag, value, least in (("--objects", args.objects, 1), ("--threads", args.threads, 1), ("--n", args.n, 1)):
-        if value is not None and value < least:
-            raise ValueError(f"{flag}: expected {least} or more, got {value}")
+    counted = ("objects", args.objects), ("threads", args.threads), ("n", args.n), ("max-tokens", args.max_tokens)
+    for flag, value in counted:
+        if value is not None and value < 1:
+            raise ValueError(f"--{flag}: expected 1 or more, got {value}")
     if not args.temperature >= 0:
         raise ValueError(f"--temperature: expected 0 or more, got {args.temperature}")
-    from mentor.construction.annotation.build import annotate_folder, find_pictures
+    from mentor.construction.annotation.build import find_pictures
     from mentor.construction.annotation.quality import MaskLimits
-    from mentor.construction.annotation.store import AnnotationFile
     from mentor.construction.annotation.training_records import write_records
 
     limits = MaskLimits(**{each.name: getattr(args, each.name) for each in fields(MaskLimits)})
-    names = find_pictures(args.pictures)[: args.n][share::shares]
     backgrounds = [] if args.backgrounds is None else find_pictures(args.backgrounds)
+    if not args.records_only:
+        _annotate(args, limits, find_pictures(args.pictures, without=args.out)[: args.n], share, shares)
+        if shares > 1:
+            print("when all shares are done, the same command with --records-only writes the records")
+            return 0
+    elif not args.out.is_dir():
+        raise ValueError(f"--records-only: {args.out} is no folder")
+    shown = [os.path.relpath((args.backgrounds / name).resolve(), args.out.resolve()) for name in backgrounds]
+    counts = write_records(args.out, args.pictures, shown)
+    print("records: " + ", ".join(f"{task} {count}" for task, count in counts.items()))
+    print(f"Written: {args.out / 'sources.yaml'} (the part of a recipe that trains on them)")
+    return 0
+
+
+def _annotate(args: argparse.Namespace, limits: MaskLimits, names: list[str], share: int, shares: int) -> None:
+    from mentor.construction.annotation.annotator import check_units
+    from mentor.construction.annotation.build import annotate_folder
+    from mentor.construction.annotation.store import AnnotationFile, share_of
+
+    if not args.vlm_url or not args.vlm_model:
+        raise ValueError("--vlm-url, --vlm-model: name the vision-language model")
+    names = [name for name in names if share_of(name, shares) == share]
     annotator = _annotator(args, limits)
-    file = AnnotationFile(args.out, share, shares)
-    with stage_progress() as progress:
+    settings = {
+        "model": args.vlm_model,
+        "segmenter": args.segmenter,
+        "units": args.units,
+        "objects": args.objects,
+        "temperature": args.temperature,
+        "max_tokens": args.max_tokens,
+        "seed": args.seed,
+        "limits": asdict(limits),
+    }
+    with AnnotationFile.opened(args.out, settings, share, shares) as file, stage_progress() as progress:
+        if any(name not in file.done for name in names):
+            warning = check_units(annotator)
+            if warning is not None:
+                print(f"note: {warning}", file=sys.stderr)
         done = annotate_folder(
             args.pictures,
             names,
@@ -110,16 +159,15 @@ def run(args: argparse.Namespace) -> int:
             file,
             report=lambda now: progress("pictures", now.done, now.total),
         )
-    shown = [os.path.relpath((args.backgrounds / name).resolve(), args.out.resolve()) for name in backgrounds]
-    counts = write_records(args.out, args.pictures, shown)
     usage = annotator.asker.usage
-    print(f"{done.total} pictures, {done.objects} new masks, {done.failures} new failures ({file.path.name})")
+    print(
+        f"{done.total} pictures ({file.path.name}); new: {done.objects} masks, {done.failures} pictures that give nothing"
+    )
+    if done.unanswered:
+        print(f"{done.unanswered} pictures were not answered (the last: {done.reason}): run again to ask again")
     print(
         f"{usage.asked} questions asked, {usage.new_prompt_tokens} tokens read, {usage.new_completion_tokens} written"
     )
-    print("records: " + ", ".join(f"{task} {count}" for task, count in counts.items()))
-    print(f"Written: {args.out / 'sources.yaml'} (the part of a recipe that trains on them)")
-    return 0
 
 
 def _share(text: str) -> tuple[int, int]:
@@ -142,7 +190,7 @@ def _annotator(args: argparse.Namespace, limits: MaskLimits) -> Annotator:
     if args.vlm_url == LOCAL:
         from mentor.vlm.local import LocalModel
 
-        model = LocalModel.load(args.vlm_model, device=device, temperature=args.temperature)
+        model = LocalModel.load(args.vlm_model, device=device, temperature=args.temperature, max_tokens=args.max_tokens)
     else:
         model = Endpoint(
             args.vlm_url,
@@ -152,6 +200,7 @@ def _annotator(args: argparse.Namespace, limits: MaskLimits) -> Annotator:
             temperature=args.temperature,
             timeout=args.timeout,
             threads=args.threads,
+            max_tokens=args.max_tokens,
         )
     segmenter: Segmenter = (
         Contrast() if args.segmenter == CONTRAST else SegmentAnything.load(args.segmenter, device=device)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from mentor.config.load import differences, from_dict, to_dict
 from mentor.config.run import TrainConfig
-from mentor.files import PARTIAL, write_text
+from mentor.files import PARTIAL, locked, write_text
 from mentor.training.trackers import ID
 
 RECIPE, LOCK = "recipe.json", ".lock"
@@ -92,7 +92,9 @@ def open_run(
     found, recipe = check_run(run, config, overwrite=overwrite, resume=resume, changes=changes), run / RECIPE
     run.mkdir(parents=True, exist_ok=True)
     if held is not None:
-        held.enter_context(_locked(run))
+        held.enter_context(
+            locked(run / LOCK, f"{run}: another process trains there; wait for it, or choose another --out")
+        )
     if overwrite and recipe.exists():
         for name in ("checkpoints", "tensorboard", "final", "grids"):
             remove_folder(run / name)
@@ -102,24 +104,6 @@ def open_run(
         shutil.rmtree(left) if left.is_dir() else left.unlink()
     write_text(recipe, json.dumps(to_dict(config), indent=2) + "\n")
     return found
-
-
-@contextmanager
-def _locked(run: Path) -> Iterator[None]:
-    """Keeps other processes out of a run. A lock of the system: it ends with the process, however that ends."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    with (run / LOCK).open("w") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # data workers do not inherit this kind
-        except (BlockingIOError, PermissionError):
-            raise ValueError(f"{run}: another process trains there; wait for it, or choose another --out") from None
-        except OSError:
-            pass  # a file system without locks
-        yield
 
 
 def _ours(path: Path) -> bool:

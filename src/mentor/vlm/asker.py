@@ -100,7 +100,8 @@ class Asker:
             QuestionFailed: no answer to this question, or stopped meanwhile.
             ModelDown: the model cannot be reached, refuses, or left many questions in a row unanswered.
         """
-        path = self.folder / f"{digest([name, attempt])}.json"
+        stem = digest([name, attempt])
+        path = self.folder / stem[:2] / f"{stem}.json"  # millions of files are too many for one folder
         reply = _read(path)
         new = reply is None
         if reply is None:

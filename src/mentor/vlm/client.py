@@ -25,11 +25,14 @@ _REFUSED = {301, 302, 303, 307, 308, 401, 403, 404, 405, 407}
 
 @dataclass(frozen=True)
 class Turn:
-    """One turn of a dialogue; ``images`` are JPEG files (``encode_jpeg``), shown after the text."""
+    """One turn of a dialogue; ``images`` are JPEG files (``encode_jpeg``)."""
 
     role: Literal["user", "assistant"]
     text: str = ""
     images: tuple[bytes, ...] = ()
+    pictures_first: bool = False
+    """Whether the pictures stand before the text: then several questions about one picture begin alike, and servers that keep
+    what they have read (prefix caching) look at it once."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Reply:
     completion_tokens: int = 0
     served: str = ""
     """The model that says it answered; may differ from the one that was asked."""
+    cut: bool = False
+    """Whether the answer ends because it became too long."""
 
 
 class QuestionFailed(Exception):
@@ -173,11 +178,12 @@ class Endpoint:
 def _message(turn: Turn) -> dict[str, Any]:
     if not turn.images:
         return {"role": turn.role, "content": turn.text}
-    parts: list[dict[str, Any]] = [{"type": "text", "text": turn.text}] if turn.text else []
+    words: list[dict[str, Any]] = [{"type": "text", "text": turn.text}] if turn.text else []
+    pictures: list[dict[str, Any]] = []
     for image in turn.images:
         address = f"data:image/jpeg;base64,{base64.b64encode(image).decode()}"
-        parts.append({"type": "image_url", "image_url": {"url": address, "detail": "high"}})
-    return {"role": turn.role, "content": parts}
+        pictures.append({"type": "image_url", "image_url": {"url": address, "detail": "high"}})
+    return {"role": turn.role, "content": pictures + words if turn.pictures_first else words + pictures}
 
 
 def _reply(data: bytes) -> Reply:
@@ -190,6 +196,7 @@ def _reply(data: bytes) -> Reply:
             int(usage.get("prompt_tokens") or 0),
             int(usage.get("completion_tokens") or 0),
             str(body.get("model") or ""),
+            body["choices"][0].get("finish_reason") == "length",
         )
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         said = " ".join(data[:200].decode(errors="replace").split())

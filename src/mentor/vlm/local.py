@@ -36,7 +36,9 @@ class LocalModel:
         self._model, self._processor = model.eval(), processor
 
     @classmethod
-    def load(cls, name: str, *, device: str = "cpu", temperature: float = 1.0) -> LocalModel:
+    def load(
+        cls, name: str, *, device: str = "cpu", temperature: float = 1.0, max_tokens: int = MAX_NEW_TOKENS
+    ) -> LocalModel:
         """A folder or a name on the hub, ``name@revision`` to pin it; ``ValueError`` when it cannot be loaded."""
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -47,7 +49,7 @@ class LocalModel:
             model = AutoModelForImageTextToText.from_pretrained(repository, dtype="auto", **asked)
         except (OSError, ValueError, ImportError) as error:
             raise ValueError(f"{name!r}: cannot be loaded as an image-text-to-text model ({error})") from error
-        return cls(model.to(device), processor, name, temperature=temperature)
+        return cls(model.to(device), processor, name, temperature=temperature, max_tokens=max_tokens)
 
     @torch.inference_mode()
     def ask(self, dialogue: Sequence[Turn], seed: int) -> Reply:
@@ -66,9 +68,11 @@ class LocalModel:
             tokens = self._model.generate(**inputs, max_new_tokens=self.settings["max_tokens"], **sampling)
         prompt = inputs["input_ids"].shape[1]
         answer = self._processor.batch_decode(tokens[:, prompt:], skip_special_tokens=True)[0]
-        return Reply(answer, prompt, tokens.shape[1] - prompt, self.name)
+        written = tokens.shape[1] - prompt
+        return Reply(answer, prompt, written, self.name, cut=written >= self.settings["max_tokens"])
 
 
 def _content(turn: Turn) -> dict[str, Any]:
-    parts: list[dict[str, str]] = [{"type": "text", "text": turn.text}] if turn.text else []
-    return {"role": turn.role, "content": [*parts, *({"type": "image"} for _ in turn.images)]}
+    words: list[dict[str, str]] = [{"type": "text", "text": turn.text}] if turn.text else []
+    pictures: list[dict[str, str]] = [{"type": "image"} for _ in turn.images]
+    return {"role": turn.role, "content": pictures + words if turn.pictures_first else words + pictures}

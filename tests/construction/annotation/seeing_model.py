@@ -37,9 +37,14 @@ def shapes(names: list[str], size: tuple[int, int] = (300, 200)) -> tuple[Image.
 
 def answer(number: int, body: dict[str, Any]) -> Answer:
     """Caption, names (with two that no mask should come of), and places in thousandths."""
-    first, last = body["messages"][0]["content"], body["messages"][-1]["content"]
-    picture = open_jpeg(base64.b64decode(first[1]["image_url"]["url"].partition(",")[2]))
-    words = last if isinstance(last, str) else last[0]["text"]
+    first = body["messages"][0]["content"]
+    last = next(
+        turn["content"]
+        for turn in reversed(body["messages"])
+        if not str(turn["content"]).startswith("That cannot be used") and turn["role"] == "user"
+    )
+    picture = open_jpeg(base64.b64decode(first[0]["image_url"]["url"].partition(",")[2]))
+    words = last if isinstance(last, str) else last[1]["text"]
     seen = {name: box for name, colour in COLOURS.items() if (box := _box(picture, colour)) is not None}
     if words.startswith("Describe"):
         return Answer(f"Caption: A {' and a '.join(seen)} on a white ground.")

@@ -22,6 +22,9 @@ SIZE = (400, 200)
         ("A red fox sits on a rock.", "A red fox sits on a rock."),
         ('**Caption:** "A red fox\n sits on a rock."', "A red fox sits on a rock."),
         ("Description: A fox, in snow", "A fox, in snow"),
+        ("Sure! Here is a description: A fox, in snow", "A fox, in snow"),
+        ("<think>It is a fox.</think>\n\nA fox, in snow", "A fox, in snow"),
+        ("A sign that reads: no dogs", "A sign that reads: no dogs"),
     ],
 )
 def test_captions(text: str, caption: str) -> None:
@@ -35,6 +38,10 @@ def test_captions(text: str, caption: str) -> None:
         ("A fox.", "expected a sentence"),
         ("I'm sorry, but I can't help.", "refuses"),
         ("I cannot see the picture.", "refuses"),
+        ("I\u2019m sorry, but I can\u2019t help with that.", "refuses"),
+        ("Unfortunately, I cannot describe this image.", "refuses"),
+        ("I'm not able to help with that.", "refuses"),
+        ("A fox <in> the snow.", "plain words"),
         ("word " * 500, "at most 1000"),
     ],
 )
@@ -50,6 +57,11 @@ def test_no_captions(text: str, reason: str) -> None:
         ('Sure:\n```json\n["dog", "Dog", " red  ball. "]\n```', ["dog", "red ball"]),
         ('[1] is no list of names, this is: ["cat"]', ["cat"]),
         ('["blue sky", "grass", "oak tree"]', ["oak tree"]),
+        (
+            '["traffic light", "glass of water", "wall of bricks", "boat on the sea"]',
+            ["traffic light", "glass of water", "boat on the sea"],
+        ),
+        ('["red \\ud83d square", "a\\u2028b", "cup"]', ["a b", "cup"]),
         ('["a thing with far too many words in it", "<image>", "", "cup"]', ["cup"]),
         ('["a", "b", "c", "d"]', ["a", "b", "c"]),
         ("[]", []),
@@ -81,6 +93,14 @@ def test_no_names(text: str) -> None:
         ),
         ('{"note": 1} {"box": [0, 0, 10, 10], "points": null}', "thousandths", Location((0.0, 0.0, 0.01, 0.01))),
         ('{"box": null}', "thousandths", None),
+        ("[]", "thousandths", None),
+        ('{"objects": [{"bbox": [[100, 200, 500, 800]]}]}', "thousandths", Location((0.1, 0.2, 0.5, 0.8))),
+        (
+            '{"box": [0, 0, 500, 500], "points": [{"x": 100, "y": 200}, {"x": 4000, "y": 1}, [1, 2, 3]]}',
+            "thousandths",
+            Location((0.0, 0.0, 0.5, 0.5), ((0.1, 0.2),)),
+        ),
+        ('{"box": [0, 0, 10, 10], "points": "middle"}', "thousandths", Location((0.0, 0.0, 0.01, 0.01))),
     ],
 )
 def test_places(text: str, units: str, location: Location | None) -> None:
@@ -98,8 +118,8 @@ def test_places(text: str, units: str, location: Location | None) -> None:
         ('{"box": [1, 2, NaN, 4]}', "expected 4 numbers"),
         ('{"box": [500, 200, 100, 800]}', "no area"),
         ('{"box": [0, 0, 1400, 800]}', "other units"),
-        ('{"box": [0, 0, 10, 10], "points": "middle"}', "list of points"),
-        ('{"box": [0, 0, 10, 10], "points": [[1, 2, 3]]}', "expected 2 numbers"),
+        ('{"box_2d": [100, 200, 500, 800]}', "no box"),
+        (f'{{"box": [0, 0, 1{"0" * 400}, 10]}}', "expected 4 numbers"),
     ],
 )
 def test_no_places(text: str, reason: str) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +16,13 @@ import yaml
 from PIL import Image
 
 from mentor.cli.main import main
-from mentor.config.sources import ReleasedOptions
+from mentor.config.data import DataConfig
+from mentor.config.load import from_dict
 from mentor.construction.annotation.build import find_pictures
+from mentor.construction.annotation.store import AnnotationFile
 from mentor.data.images import load_image
-from mentor.data.records import FolderRecords
-from mentor.data.released_format import released_example
+from mentor.data.sources import open_source
+from mentor.vlm.client import open_jpeg
 from tests.construction.annotation.seeing_model import COLOURS, answer, shapes
 from tests.vlm.model_server import Answer, ModelServer, model_server
 
@@ -81,20 +86,20 @@ def test_the_records_make_every_task_of_the_paper(pictures: Path, tmp_path: Path
     part = yaml.safe_load((tmp_path / "out" / "sources.yaml").read_text())["data"]
     counts = {source["path"].removesuffix(".jsonl"): source["weight"] for source in part["sources"]}
     assert counts == {"text_to_image": 3, "reconstruct": 3, "segment": 6, "recover": 6, "multi": 2}
-    background = Image.new("RGB", (64, 64), "green")
-    for task, count in counts.items():
-        records = FolderRecords(tmp_path / "out" / f"{task}.jsonl")
-        assert len(records) == count
-        for index in range(count):
-            record, read = records.open(index)
-            example = released_example(
-                record, read, 0, size=64, options=ReleasedOptions(), background=lambda rng: background
-            )
+    stage1 = {"released": part["defaults"]["released"] | {"recovery": False}}
+    data = from_dict(DataConfig, {**part, "defaults": stage1})
+    for source in data.all_sources:
+        opened = open_source(source, split="train", size=64, seed=0)
+        task = source.path.removesuffix(".jsonl").rpartition("/")[2]
+        for number in range(counts[task]):
+            example = opened.example(number, number)
             assert (example.task, example.target.size) == (task, (64, 64))
             if task == "segment":
                 colour = np.asarray(example.target)[np.asarray(example.target).any(axis=-1)].mean(axis=0)
-                assert np.abs(colour - COLOURS[record["objects"]]).max() < 25
-    assert lines(tmp_path / "out" / "backgrounds.jsonl")[0] == {"input_image": "../pictures/deep/two.jpg"}
+                assert min(np.abs(colour - np.array(known)).max() for known in COLOURS.values()) < 25
+    assert {line["input_image"] for line in lines(tmp_path / "out" / "backgrounds.jsonl")} == {
+        f"../pictures/{name}" for name in NAMES
+    }
 
 
 def test_a_second_run_asks_nothing_and_changes_nothing(pictures: Path, tmp_path: Path, server: ModelServer) -> None:
@@ -118,14 +123,83 @@ def test_a_killed_run_goes_on_after_its_last_whole_line(pictures: Path, tmp_path
     assert len(server.requests) == asked  # its answers lay there
 
 
-def test_shares_make_the_same_together(pictures: Path, tmp_path: Path, server: ModelServer) -> None:
-    build(pictures, tmp_path / "one", server)
+def records(out: Path) -> dict[str, set[str]]:
+    tasks = ("text_to_image", "reconstruct", "segment", "recover", "multi")
+    found = {task: (out / f"{task}.jsonl").read_text().splitlines() for task in tasks}
+    assert all(len(set(each)) == len(each) for each in found.values())
+    return {task: set(each) for task, each in found.items()}
+
+
+def test_shares_make_the_same_together_also_when_pictures_are_added(
+    pictures: Path, tmp_path: Path, server: ModelServer
+) -> None:
     for share in ("1/2", "0/2"):
         build(pictures, tmp_path / "two", server, "--share", share)
+    shapes(["blue disc"])[0].save(pictures / "a-new-one.png")
+    for share in ("0/2", "1/2"):
+        build(pictures, tmp_path / "two", server, "--share", share)
+    assert not (tmp_path / "two" / "segment.jsonl").exists()
+    assert build(pictures, tmp_path / "two", server, "--records-only") == 0
+    build(pictures, tmp_path / "one", server)
     assert annotations(tmp_path / "one") == annotations(tmp_path / "two")
-    for task in ("segment", "multi", "text_to_image"):
-        one, two = (tmp_path / folder / f"{task}.jsonl" for folder in ("one", "two"))
-        assert one.read_text() == two.read_text()
+    assert records(tmp_path / "one") == records(tmp_path / "two")
+    assert len(records(tmp_path / "two")["text_to_image"]) == 4
+
+
+def test_a_line_that_is_being_written_is_left_out(pictures: Path, tmp_path: Path, server: ModelServer) -> None:
+    build(pictures, tmp_path / "out", server)
+    before = records(tmp_path / "out")
+    with next((tmp_path / "out").glob("annotations-*")).open("ab") as file:
+        file.write(b'{"picture": "caf\xc3')
+    assert build(pictures, tmp_path / "out", server, "--records-only") == 0
+    assert records(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("words", [["--share", "0/2"], ["--max-area", "0.5"], ["--vlm-model", "another"]])
+def test_a_folder_keeps_to_its_settings(
+    pictures: Path, tmp_path: Path, server: ModelServer, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    build(pictures, tmp_path / "out", server)
+    asked = len(server.requests)
+    assert build(pictures, tmp_path / "out", server, *words) == 2
+    assert len(server.requests) == asked
+    assert capsys.readouterr().err.count("\n") < 3
+
+
+def test_a_share_has_one_writer(tmp_path: Path) -> None:
+    program = (
+        "import sys, time; from pathlib import Path\n"
+        "from mentor.construction.annotation.store import AnnotationFile\n"
+        "with AnnotationFile.opened(Path(sys.argv[1]), {}): print('open', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == b"open\n"
+            with pytest.raises(ValueError, match="another process writes it"), AnnotationFile.opened(tmp_path, {}):
+                pass
+            with AnnotationFile.opened(tmp_path / "elsewhere", {}):
+                pass
+        finally:
+            other.kill()
+
+
+def test_names_that_are_no_text_and_words_that_are_odd(pictures: Path, tmp_path: Path, server: ModelServer) -> None:
+    for name in ("\udce9.png", "a\u2028b.png", "f\u00fcchse.png"):
+        shapes(["red square"])[0].save(pictures / "x.png")
+        (pictures / "x.png").rename(pictures / name)
+    assert build(pictures, tmp_path / "out", server) == 0
+    assert build(pictures, tmp_path / "out", server) == 0
+    found = records(tmp_path / "out")["text_to_image"]
+    assert len(found) == 6
+    for line in found:
+        load_image(tmp_path / "out" / json.loads(line)["image_path"])
+
+
+def test_what_it_wrote_itself_is_no_picture(pictures: Path, server: ModelServer) -> None:
+    for _ in range(2):
+        build(pictures, pictures / "made", server)
+    assert annotations(pictures / "made").keys() == NAMES.keys()
 
 
 def test_pictures_that_cannot_be_used_are_noted_once(pictures: Path, tmp_path: Path, server: ModelServer) -> None:
@@ -134,29 +208,77 @@ def test_pictures_that_cannot_be_used_are_noted_once(pictures: Path, tmp_path: P
     build(pictures, tmp_path / "out", server)
     found = annotations(tmp_path / "out")
     assert "damaged or cut off" in found["cut.png"]["failure"]
-    assert found["thin.png"]["failure"] == "20 x 300 pixels, at least 64 a side are wanted"
+    assert found["thin.png"]["failure"] == "20 x 300 pixels; wanted are 64 a side or more, and no strips"
     assert len(lines(tmp_path / "out" / "text_to_image.jsonl")) == 3
 
 
-def test_answers_that_cannot_be_read_are_asked_again_then_given_up(pictures: Path, tmp_path: Path) -> None:
+def test_answers_that_cannot_be_read_are_asked_again_with_the_reason(pictures: Path, tmp_path: Path) -> None:
     def mute(number: int, body: dict[str, Any]) -> Answer:
-        return Answer("I'm sorry, I cannot describe this.")
+        words = str(body["messages"][0])
+        return answer(number, body) if "red square" in words else Answer("I'm sorry, I cannot describe this.")
 
     with model_server(mute) as server:
-        build(pictures, tmp_path / "out", server, "--n", "1")
-        assert len(server.requests) == 3
+        build(pictures, tmp_path / "out", server, "--n", "1", "--threads", "1")
+        tries = [request["messages"] for request in server.requests if "red square" not in str(request["messages"][0])]
+    assert [len(messages) for messages in tries] == [1, 3, 5]
+    assert "cannot be used: the model refuses" in tries[1][-1]["content"]
     (line,) = annotations(tmp_path / "out").values()
     assert line["failure"].startswith("caption: the model refuses")
 
 
-def test_a_place_in_other_units_leaves_the_object_out(pictures: Path, tmp_path: Path) -> None:
-    def in_thousandths(number: int, body: dict[str, Any]) -> Answer:
-        return answer(number, body)
+def test_an_answer_that_breaks_off_is_none(pictures: Path, tmp_path: Path) -> None:
+    def endless(number: int, body: dict[str, Any]) -> Answer:
+        reply = answer(number, body)
+        if reply.text is not None and reply.text.startswith("Caption"):
+            message = {"message": {"role": "assistant", "content": reply.text}, "finish_reason": "length"}
+            return Answer(body=json.dumps({"choices": [message]}).encode())
+        return reply
 
-    with model_server(in_thousandths) as server:
-        build(pictures, tmp_path / "out", server, "--units", "pixels", "--n", "1")
+    with model_server(endless) as server:
+        build(pictures, tmp_path / "out", server, "--n", "1")
+        assert all(request["max_tokens"] == 512 for request in server.requests)
     (line,) = annotations(tmp_path / "out").values()
-    assert "outside the picture; the model may count in other units" in line["left_out"]["blue disc"]
+    assert line["failure"] == "caption: the answer is too long (3 tries)"
+
+
+def test_a_model_without_a_list_keeps_its_captions(pictures: Path, tmp_path: Path) -> None:
+    def talkative(number: int, body: dict[str, Any]) -> Answer:
+        reply = answer(number, body)
+        return Answer("a few things") if reply.text is not None and "```" in reply.text else reply
+
+    with model_server(talkative) as server:
+        build(pictures, tmp_path / "out", server)
+    assert all(
+        not line["objects"] and "JSON list" in line["left_out"]["objects"]
+        for line in annotations(tmp_path / "out").values()
+    )
+    assert len(records(tmp_path / "out")["reconstruct"]) == 3
+
+
+def in_pixels(number: int, body: dict[str, Any]) -> Answer:
+    """Counts in pixels, whatever it is asked for."""
+    reply = answer(number, body)
+    picture = open_jpeg(base64.b64decode(body["messages"][0]["content"][0]["image_url"]["url"].partition(",")[2]))
+    if reply.text is None or not reply.text.startswith('{"box": ['):
+        return reply
+    scale = [side / 1000 for side in picture.size] * 2
+    box = [number * side for number, side in zip(json.loads(reply.text)["box"], scale, strict=True)]
+    return Answer(json.dumps({"bbox_2d": box}))
+
+
+def test_the_units_are_tried_before_the_first_picture(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], server: ModelServer
+) -> None:
+    with model_server(in_pixels) as counting:
+        assert build(pictures, tmp_path / "out", counting) == 2
+        assert "--units: the model counts in pixels, not in thousandths" in capsys.readouterr().err
+        assert len(counting.requests) == 1
+        assert build(pictures, tmp_path / "pixels", counting, "--units", "pixels") == 0
+    build(pictures, tmp_path / "thousandths", server)
+    assert records(tmp_path / "pixels") == records(tmp_path / "thousandths")
+    with model_server(lambda number, body: Answer("a red square, I suppose, is somewhere")) as blind:
+        build(pictures, tmp_path / "blind", blind)
+    assert "note: the model does not find a red square" in capsys.readouterr().err
 
 
 def test_a_model_that_is_down_costs_one_line_and_what_is_done_stays(
@@ -170,13 +292,16 @@ def test_a_model_that_is_down_costs_one_line_and_what_is_done_stays(
     assert len(annotations(tmp_path / "out")) == 1
 
 
-def test_unanswered_pictures_are_left_for_the_next_run(pictures: Path, tmp_path: Path, server: ModelServer) -> None:
+def test_unanswered_pictures_are_left_for_the_next_run(
+    pictures: Path, tmp_path: Path, server: ModelServer, capsys: pytest.CaptureFixture[str]
+) -> None:
     def strict(number: int, body: dict[str, Any]) -> Answer:
         reply = answer(number, body)
         return Answer(status=400) if "yellow" in str(reply.text) else reply
 
     with model_server(strict) as picky:
         assert build(pictures, tmp_path / "out", picky) == 0
+    assert "1 pictures were not answered (the last: HTTP 400" in capsys.readouterr().out
     assert annotations(tmp_path / "out").keys() == {"one.png", "deep/two.jpg"}
     build(pictures, tmp_path / "out", server)
     assert annotations(tmp_path / "out").keys() == NAMES.keys()
@@ -191,6 +316,8 @@ def test_unanswered_pictures_are_left_for_the_next_run(pictures: Path, tmp_path:
         (["--temperature", "nan"], "--temperature: expected 0 or more"),
         (["--segmenter", "no-such-folder/sam"], "cannot be loaded as a Segment Anything model"),
         (["--backgrounds", "nowhere"], "nowhere is no folder"),
+        (["--vlm-url", ""], "--vlm-url, --vlm-model: name the vision-language model"),
+        (["--records-only"], "is no folder"),
     ],
 )
 def test_mistakes_cost_one_line(

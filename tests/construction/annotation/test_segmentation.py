@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 import torch
 from PIL import Image
 from transformers import (
+    CLIPVisionConfig,
+    CLIPVisionModel,
     SamConfig,
     SamImageProcessorPil,
     SamMaskDecoderConfig,
@@ -85,9 +88,23 @@ def test_it_is_loaded_from_a_folder(parts: tuple[Any, Any], tmp_path: Path) -> N
     assert own(picture, []) == []
 
 
-def test_what_is_no_such_model_is_told(tmp_path: Path) -> None:
+def test_what_is_no_such_model_is_told(parts: tuple[Any, Any], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cannot be loaded as a Segment Anything model"):
         SegmentAnything.load(str(tmp_path))
+    parts[1].save_pretrained(tmp_path)
+    vision = CLIPVisionConfig(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
+    CLIPVisionModel(vision).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"is no Segment Anything model, \d+ of its weights are missing"):
+        SegmentAnything.load(str(tmp_path))
+
+
+def test_weights_of_16_bits_are_computed_in_32(parts: tuple[Any, Any], tmp_path: Path) -> None:
+    half = copy.deepcopy(parts[0]).half()
+    for part in (half, parts[1]):
+        part.save_pretrained(tmp_path)
+    picture, _ = shapes(["red square"])
+    (mask,) = SegmentAnything.load(str(tmp_path))(picture, [SQUARE])
+    assert mask.pixels.shape == (200, 300)
 
 
 def test_contrast_finds_shapes_on_plain_grounds() -> None:
@@ -115,12 +132,19 @@ def _square(left: int, top: int, side: int) -> np.ndarray[Any, Any]:
         (Mask(np.ones((100, 100), bool), 0.9), "covers 100.00% of the picture"),
         (Mask(np.zeros((100, 100), bool), 0.9), "covers 0.00% of the picture"),
         (Mask(_square(25, 10, 30), 0.9), "only 53% lie in its box"),
-        (Mask(_square(10, 10, 8), 0.9), "fills 7% of its box"),
+        (Mask(_square(10, 10, 8), 0.9), "its extent agrees with its box by 7%"),
         (Mask(_square(11, 11, 29), 0.9), None),
     ],
 )
 def test_limits(mask: Mask, reason: str | None) -> None:
     assert refusal(mask, Location((0.1, 0.1, 0.4, 0.4)), [], MaskLimits()) == reason
+
+
+def test_a_mask_beside_its_points() -> None:
+    ring = _square(10, 10, 30) & ~_square(15, 15, 20)
+    place = Location((0.1, 0.1, 0.4, 0.4), ((0.25, 0.25), (0.2, 0.2), (0.12, 0.12)))
+    assert refusal(Mask(ring, 0.9), place, [], MaskLimits()) == "1 of its 3 points lie on it"
+    assert refusal(Mask(ring, 0.9), place, [], MaskLimits(min_points=0.3)) is None
 
 
 def test_the_same_thing_under_two_names() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -19,30 +20,45 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", 
 Outcome = tuple[Image.Image, Annotation] | Unusable | QuestionFailed
 SMALLEST = 64
 """Pixels of the shorter side, below which a picture is no training target."""
+LONGEST_SHAPE = 16
 
 
-@dataclass(frozen=True)
+@dataclass
 class Progress:
-    """Pictures done, of how many; objects with masks found by this run."""
+    """Pictures done, of how many, and what this run found."""
 
     done: int
     total: int
-    objects: int
-    failures: int
+    objects: int = 0
+    """With masks."""
+    failures: int = 0
+    """Pictures that give nothing."""
+    unanswered: int = 0
+    """Pictures that the model did not answer about; the next run asks again."""
+    reason: str = ""
+    """Why the last of them was not answered."""
 
 
-def find_pictures(folder: Path) -> list[str]:
-    """Names of the pictures under ``folder``, sorted, with ``/``; ``ValueError`` when there is none."""
+def find_pictures(folder: Path, *, without: Path | None = None) -> list[str]:
+    """Names of the pictures under ``folder``, sorted, with ``/``; ``ValueError`` when there is none.
+
+    What lies under ``without`` is left out, and links to folders are not followed.
+    """
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder")
-    names = sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    names = []
+    for place, folders, files in os.walk(folder):
+        here = Path(place)
+        folders[:] = [
+            name
+            for name in folders
+            if name[0] != "." and (without is None or (here / name).resolve() != without.resolve())
+        ]
+        found = (here / name for name in files if name[0] != "." and Path(name).suffix.lower() in SUFFIXES)
+        names += [path.relative_to(folder).as_posix() for path in found]
     if not names:
         raise ValueError(f"{folder} holds no picture ({', '.join(sorted(SUFFIXES))})")
-    return names
+    return sorted(names)
 
 
 def annotate_folder(
@@ -59,30 +75,29 @@ def annotate_folder(
     out, for the next run. Raises ``ModelDown`` when the model answers nobody; what is finished is kept.
     """
     missing = (name for name in names if name not in file.done)
-    done = sum(name in file.done for name in names)
-    objects = failures = 0
+    now = Progress(sum(name in file.done for name in names), len(names))
     annotator.asker.start()
     with ThreadPoolExecutor(annotator.asker.model.threads) as threads:
         try:
-            for name, outcome in _outcomes(threads, lambda name: _one(folder / name, annotator), missing):
+            for name, outcome in _outcomes(threads, lambda name: _one(folder / name, annotator), missing, annotator):
                 match outcome:
                     case QuestionFailed():
-                        failures += 1
+                        now.unanswered, now.reason = now.unanswered + 1, str(outcome)
                     case Unusable():
                         file.add_failure(name, str(outcome))
-                        failures += 1
+                        now.failures += 1
                     case (picture, annotation):
                         file.add(name, picture, annotation)
-                        objects += len(annotation.objects)
-                done += 1
+                        now.objects += len(annotation.objects)
+                now.done += 1
                 if report is not None:
-                    report(Progress(done, len(names), objects, failures))
+                    report(now)
         except ModelDown as error:
-            raise ModelDown(f"{error}; {done} of {len(names)} pictures are done: run again to go on") from error
+            raise ModelDown(f"{error}; {now.done} of {now.total} pictures are done: run again to go on") from error
         finally:
             annotator.asker.stop()  # also for Ctrl-C
             threads.shutdown(wait=False, cancel_futures=True)
-    return Progress(done, len(names), objects, failures)
+    return now
 
 
 def _one(path: Path, annotator: Annotator) -> Outcome:
@@ -90,8 +105,10 @@ def _one(path: Path, annotator: Annotator) -> Outcome:
         picture = load_image(path)
     except ValueError as error:
         return Unusable(str(error))
-    if min(picture.size) < SMALLEST:
-        return Unusable(f"{picture.width} x {picture.height} pixels, at least {SMALLEST} a side are wanted")
+    if min(picture.size) < SMALLEST or max(picture.size) > LONGEST_SHAPE * min(picture.size):
+        return Unusable(
+            f"{picture.width} x {picture.height} pixels; wanted are {SMALLEST} a side or more, and no strips"
+        )
     try:
         return picture, annotator(picture)
     except (Unusable, QuestionFailed) as error:
@@ -99,12 +116,13 @@ def _one(path: Path, annotator: Annotator) -> Outcome:
 
 
 def _outcomes(
-    threads: ThreadPoolExecutor, work: Callable[[str], Outcome], names: Iterator[str]
+    threads: ThreadPoolExecutor, work: Callable[[str], Outcome], names: Iterator[str], annotator: Annotator
 ) -> Iterator[tuple[str, Outcome]]:
     """(name, outcome) in the order of finishing; few pictures are under way at once, whatever the length of ``names``."""
+    most = 2 * annotator.asker.model.threads
     under_way: dict[Future[Outcome], str] = {}
     while True:
-        for name in islice(names, 2 * threads._max_workers - len(under_way)):
+        for name in islice(names, most - len(under_way)):
             under_way[threads.submit(work, name)] = name
         if not under_way:
             return

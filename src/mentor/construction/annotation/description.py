@@ -12,13 +12,16 @@ CAPTION_REQUEST = (
 LONGEST_CAPTION = 1000
 LONGEST_NAME = 6
 """Words."""
-BACKGROUND = (
-    "background backdrop sky ground floor wall ceiling grass lawn water sea ocean sand snow road street field forest "
-    "landscape scene air light shadow reflection horizon"
-)
+BACKGROUND = "background backdrop sky ground floor wall ceiling grass lawn sea ocean snow horizon landscape scene"
 """What has no outline of its own."""
-_REFUSALS = re.compile(r"^\W*(i'?m sorry|sorry|i cannot|i can'?t|i am unable|i'?m unable|as an ai)\b", re.IGNORECASE)
-_LABEL = re.compile(r"^\W*(caption|description)\W*:\s*", re.IGNORECASE)
+_THOUGHTS = re.compile(r"<think>.*?(</think>|$)", re.DOTALL)
+_REFUSALS = re.compile(
+    r"(\bsorry\b|\b(cannot|can't|unable to|not able to) (see|view|describe|help|assist|provide|identify)|\bas an ai\b)",
+    re.IGNORECASE,
+)
+_LABEL = re.compile(
+    r"^\W*(sure|certainly|of course|okay|here is|here's|caption|description)\b[^:]{0,60}:\s*", re.IGNORECASE
+)
 
 
 def objects_request(most: int) -> str:
@@ -32,9 +35,12 @@ def objects_request(most: int) -> str:
 
 def parse_caption(text: str) -> str:
     """The caption on one line, without a label or quotation marks; ``ValueError`` for a refusal or none."""
-    caption = " ".join(_LABEL.sub("", text.replace("*", "")).split()).strip("\"' ")
-    if _REFUSALS.match(caption):
+    plain = _THOUGHTS.sub("", text).replace("*", "").replace("\u2019", "'").strip()
+    caption = " ".join(_LABEL.sub("", plain).split()).strip("\"' ")
+    if _REFUSALS.search(caption[:120]):
         raise ValueError(f"the model refuses: {caption[:80]!r}")
+    if "<" in caption:
+        raise ValueError(f"expected plain words, got {caption[:80]!r}")
     if len(caption.split()) < 3:
         raise ValueError(f"expected a sentence, got {caption!r}")
     if len(caption) > LONGEST_CAPTION:
@@ -48,7 +54,13 @@ def parse_objects(text: str, most: int) -> list[str]:
     for raw in _first_list(text):
         name = " ".join(raw.split()).strip("\"'. ")
         words = name.lower().split()
-        if not 1 <= len(words) <= LONGEST_NAME or words[-1] in BACKGROUND.split() or "<" in name:
+        head = re.split(r" (?:of|on|in|with|at) ", name.lower())[0].split()[-1:]
+        if (
+            not 1 <= len(words) <= LONGEST_NAME
+            or head[0] in BACKGROUND.split()
+            or "<" in name
+            or not name.isprintable()
+        ):
             continue
         if name.lower() not in map(str.lower, names):
             names.append(name)

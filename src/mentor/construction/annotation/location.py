@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 Units = Literal["thousandths", "pixels"]
-"""How the model counts: in thousandths of the sides (Qwen3-VL, InternVL, Gemini) or in pixels of what it sees (Qwen2.5-VL)."""
+"""How the model counts: in thousandths of the sides (Qwen3-VL, InternVL) or in pixels of what it sees (Qwen2.5-VL)."""
 
-_BOXES = ("box", "bbox", "bbox_2d", "box_2d", "bounding_box")
+# Not box_2d: Gemini's, which has the vertical number first.
+_BOXES = ("box", "bbox", "bbox_2d", "bounding_box")
 _POINTS = ("points", "keypoints", "point_2d", "points_2d")
 _SLACK = 0.02
 """Numbers this share of a side outside the picture are taken for its edge; farther out, the units are wrong."""
@@ -44,26 +44,53 @@ def location_request(name: str, size: tuple[int, int], units: Units) -> str:
 def parse_location(text: str, size: tuple[int, int], units: Units) -> Location | None:
     """What an answer says; None where it says that the object is not there.
 
-    Points outside the box are left out. Raises ``ValueError`` for an answer without a box, or with one that cannot be.
+    Points that cannot be, or lie outside the box, are left out. Raises ``ValueError`` for an answer without a box, or with one
+    that cannot be.
     """
-    for found in _json_values(text):
-        first = found[0] if isinstance(found, list) and found and isinstance(found[0], dict) else found
-        if isinstance(first, dict) and (key := next((key for key in _BOXES if key in first), None)):
-            break
-    else:
+    values = list(_json_values(text))
+    found = next(filter(None, map(_with_box, values)), None)
+    if found is None:
+        if values == [[]]:
+            return None
         raise ValueError("the answer has no box")
-    if first[key] is None or first[key] == []:
+    box = next(found[key] for key in _BOXES if key in found)
+    if box is None or box == []:
         return None
+    if isinstance(box, list) and len(box) == 1:
+        box = box[0]
     scale = (1000.0, 1000.0) if units == "thousandths" else (float(size[0]), float(size[1]))
-    left, top, right, bottom = _shares(first[key], 4, scale * 2)
+    left, top, right, bottom = _shares(box, 4, scale * 2)
     if right - left <= 0 or bottom - top <= 0:
-        raise ValueError(f"the box {first[key]} has no area")
-    told = next((first[name] for name in _POINTS if name in first), None) or []
+        raise ValueError(f"the box {box} has no area")
+    points = []
+    for told in _points(found):
+        try:
+            x, y = _shares(told, 2, scale)
+        except ValueError:
+            continue
+        if left <= x <= right and top <= y <= bottom:
+            points.append((x, y))
+    return Location((left, top, right, bottom), tuple(points))
+
+
+def _with_box(value: Any) -> dict[str, Any] | None:
+    """The first object that has a box, at most two lists or objects deep in another value."""
+    level = [value]
+    for _ in range(3):
+        for each in level:
+            if isinstance(each, dict) and any(key in each for key in _BOXES):
+                return each
+        inner = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
+        level = [item for each in inner for item in each]
+    return None
+
+
+def _points(found: dict[str, Any]) -> list[Any]:
+    told = next((found[name] for name in _POINTS if name in found), None)
     if not isinstance(told, list):
-        raise ValueError(f"expected a list of points, got {told!r}")
-    points = [_shares(point, 2, scale) for point in (told if all(isinstance(each, list) for each in told) else [told])]
-    inside = tuple((x, y) for x, y in points if left <= x <= right and top <= y <= bottom)
-    return Location((left, top, right, bottom), inside)
+        return []
+    points = told if all(isinstance(each, list | dict) for each in told) else [told]
+    return [[each.get("x"), each.get("y")] if isinstance(each, dict) else each for each in points]
 
 
 def _json_values(text: str) -> Iterator[Any]:
@@ -82,11 +109,12 @@ def _json_values(text: str) -> Iterator[Any]:
 
 def _shares(numbers: Any, count: int, scale: tuple[float, ...]) -> tuple[float, ...]:
     if not isinstance(numbers, list) or len(numbers) != count:
-        raise ValueError(f"expected {count} numbers, got {numbers!r}")
+        raise ValueError(f"expected {count} numbers, got {str(numbers)[:100]}")
     shares = []
     for number, side in zip(numbers, scale, strict=True):
-        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
-            raise ValueError(f"expected {count} numbers, got {numbers!r}")
+        # Before the division: a number of hundreds of digits is no float.
+        if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) <= 1e6:
+            raise ValueError(f"expected {count} numbers, got {str(numbers)[:100]}")
         share = number / side
         if not -_SLACK <= share <= 1 + _SLACK:
             raise ValueError(f"{numbers} lies outside the picture; the model may count in other units")

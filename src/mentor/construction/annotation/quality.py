@@ -23,8 +23,10 @@ class MaskLimits:
     """At most: what covers more is the scene itself."""
     min_inside: float = 0.9
     """Share of the mask that lies in the object's box: the rest is something else."""
-    min_fill: float = 0.1
-    """Share of the box that the mask fills."""
+    min_extent: float = 0.5
+    """Intersection over union of the box around the mask with the object's: a part of the object has a smaller one."""
+    min_points: float = 0.5
+    """Share of the object's points that lie on the mask."""
     max_overlap: float = 0.7
     """Intersection over union with the mask of an object named before: more is the same thing under two names."""
 
@@ -43,18 +45,24 @@ def refusal(mask: Mask, location: Location, before: Sequence[Mask], limits: Mask
         return f"the segmenter's score is {mask.score:.2f}"
     if not limits.min_area <= area <= limits.max_area:
         return f"covers {area:.2%} of the picture"
-    left, top, right, bottom = location.box
     box = np.zeros_like(pixels)
-    # Half a pixel outside is still inside: boxes are rounded.
+    left, top, right, bottom = location.box
+    # A pixel beyond the edge is still inside: boxes are rounded.
     box[int(top * height) : int(np.ceil(bottom * height)) + 1, int(left * width) : int(np.ceil(right * width)) + 1] = (
         True
     )
     inside = float((pixels & box).sum() / pixels.sum())
     if inside < limits.min_inside:
         return f"only {inside:.0%} lie in its box"
-    fill = float((pixels & box).sum() / box.sum())
-    if fill < limits.min_fill:
-        return f"fills {fill:.0%} of its box"
+    extent = np.outer(pixels.any(axis=1), pixels.any(axis=0))
+    rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
+    extent[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+    agree = float((extent & box).sum() / (extent | box).sum())
+    if agree < limits.min_extent:
+        return f"its extent agrees with its box by {agree:.0%}"
+    hits = [pixels[min(height - 1, int(y * height)), min(width - 1, int(x * width))] for x, y in location.points]
+    if hits and np.mean(hits) < limits.min_points:
+        return f"{sum(map(bool, hits))} of its {len(hits)} points lie on it"
     for number, other in enumerate(before, 1):
         overlap = float((pixels & other.pixels).sum() / (pixels | other.pixels).sum())
         if overlap > limits.max_overlap:

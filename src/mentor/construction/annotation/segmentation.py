@@ -5,6 +5,7 @@ H, W: the picture's height and width.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -39,47 +40,61 @@ class SegmentAnything:
     def __init__(self, model: Any, processor: Any, name: str) -> None:
         self.name = name
         self._model, self._processor = model.eval(), processor
+        self._turn = threading.Lock()
 
     @classmethod
     def load(cls, name: str, *, device: str = "cpu") -> SegmentAnything:
         """A folder or a name on the hub, ``facebook/sam-vit-huge``; ``ValueError`` when it cannot be loaded."""
-        from transformers import SamImageProcessorPil, SamModel, SamProcessor
+        from transformers import SamConfig, SamImageProcessorPil, SamModel, SamProcessor
 
         repository, _, revision = name.partition("@")
         asked = {"revision": revision} if revision else {}
         try:
+            config = SamConfig.from_pretrained(repository, **asked)
             processor = SamProcessor(SamImageProcessorPil.from_pretrained(repository, **asked))
-            model = SamModel.from_pretrained(repository, **asked)
-        except (OSError, ValueError, ImportError) as error:
+            model, report = SamModel.from_pretrained(
+                repository, config=config, dtype=torch.float32, output_loading_info=True, **asked
+            )
+        except (OSError, ValueError, ImportError, RuntimeError) as error:
             raise ValueError(f"{name!r}: cannot be loaded as a Segment Anything model ({error})") from error
+        if report["missing_keys"]:
+            raise ValueError(
+                f"{name!r}: is no Segment Anything model, {len(report['missing_keys'])} of its weights are missing"
+            )
         return cls(model.to(device), processor, name)
 
-    @torch.inference_mode()
     def __call__(self, picture: Image.Image, locations: Sequence[Location]) -> list[Mask]:
-        """One mask for each location; the picture itself is looked at once."""
-        if not locations:
-            return []
-        seen = self._processor(picture, return_tensors="pt").to(self._model.device)
-        embeddings = self._model.get_image_embeddings(seen["pixel_values"])
-        return [self._mask(picture, location, embeddings) for location in locations]
+        """One mask for each location; may be called by several threads."""
+        masks: dict[int, Mask] = {}
+        for pointed in (True, False):  # prompts of one call have the same form
+            chosen = [number for number, place in enumerate(locations) if bool(place.points) is pointed]
+            if chosen:
+                masks |= zip(chosen, self._masks(picture, [locations[number] for number in chosen]), strict=True)
+        return [masks[number] for number in range(len(locations))]
 
-    def _mask(self, picture: Image.Image, location: Location, embeddings: torch.Tensor) -> Mask:
-        side = picture.size * 2
-        prompts: dict[str, Any] = {
-            "input_boxes": [[[share * length for share, length in zip(location.box, side, strict=True)]]]
-        }
-        if location.points:
-            prompts["input_points"] = [[[[x * side[0], y * side[1]] for x, y in location.points]]]
-            prompts["input_labels"] = [[[1] * len(location.points)]]
-        inputs = self._processor(picture, **prompts, return_tensors="pt").to(self._model.device)
-        inputs.pop("pixel_values")
+    @torch.inference_mode()
+    def _masks(self, picture: Image.Image, locations: Sequence[Location]) -> list[Mask]:
+        width, height = picture.size
+        corners = [
+            [each.box[0] * width, each.box[1] * height, each.box[2] * width, each.box[3] * height] for each in locations
+        ]
+        prompts: dict[str, Any] = {"input_boxes": [corners]}
+        most = max(len(each.points) for each in locations)
+        if most:  # the last point again where an object has fewer
+            filled = [[*each.points, *[each.points[-1]] * (most - len(each.points))] for each in locations]
+            prompts["input_points"] = [[[[x * width, y * height] for x, y in points] for points in filled]]
+            prompts["input_labels"] = [[[1] * most] * len(locations)]
+        inputs = self._processor(picture, **prompts, return_tensors="pt")
         sizes = inputs.pop("original_sizes"), inputs.pop("reshaped_input_sizes")
-        found = self._model(image_embeddings=embeddings, **inputs, multimask_output=True)
-        best = int(found.iou_scores[0, 0].argmax())
-        masks = self._processor.image_processor.post_process_masks(
-            found.pred_masks.float().cpu(), *(s.cpu() for s in sizes)
-        )
-        return Mask(masks[0][0, best].numpy(), float(found.iou_scores[0, 0, best].clamp(0, 1)))
+        ready = {name: value.float() if value.is_floating_point() else value for name, value in inputs.items()}
+        with self._turn:
+            found = self._model(
+                **{name: value.to(self._model.device) for name, value in ready.items()}, multimask_output=True
+            )
+        scores, best = found.iou_scores[0].cpu().max(dim=-1)
+        likeliest = found.pred_masks[0].float().cpu()[torch.arange(len(locations)), best]
+        pixels = self._processor.image_processor.post_process_masks(likeliest[None, :, None], *sizes)[0]
+        return [Mask(pixels[n, 0].numpy(), float(score)) for n, score in enumerate(scores.clamp(0, 1))]
 
 
 class Contrast:

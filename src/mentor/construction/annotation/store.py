@@ -1,44 +1,67 @@
 """Annotations on disk: a line for each picture, written when it is finished, and the masks beside it.
 
-``annotations-00003-of-00016.jsonl`` holds share 3 of 16 of the pictures; a run that was stopped goes on after its last whole
-line.
+``annotations-00003-of-00016.jsonl`` holds share 3 of 16; which share a picture belongs to follows from its name alone. A run
+that was stopped goes on after its last whole line.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from PIL import Image
 
 from mentor.construction.annotation.annotator import Annotation
-from mentor.files import whole
+from mentor.files import locked, whole, write_text
 
-MASKS = "masks"
+MASKS, SETTINGS = "masks", "settings.json"
+
+
+def share_of(name: str, shares: int) -> int:
+    """The share, 0 to ``shares`` - 1, that a picture belongs to, whatever other pictures there are."""
+    return int(hashlib.sha256(os.fsencode(name)).hexdigest()[:8], 16) % shares
 
 
 class AnnotationFile:
-    """The lines of one share under ``folder``; raises ``ValueError`` where the file holds something else."""
+    """The lines of one share under ``folder``, which no other process may write meanwhile (``opened``)."""
 
-    def __init__(self, folder: Path, share: int = 0, shares: int = 1) -> None:
-        self.folder = folder
-        self.path = folder / f"annotations-{share:05d}-of-{shares:05d}.jsonl"
+    def __init__(self, folder: Path, share: int, shares: int) -> None:
+        self.folder, self.path = folder, folder / f"annotations-{share:05d}-of-{shares:05d}.jsonl"
+        self.done: set[str] = set()
+
+    @classmethod
+    @contextmanager
+    def opened(cls, folder: Path, settings: Mapping[str, Any], share: int = 0, shares: int = 1) -> Iterator[Self]:
+        """The file of a share, for the length of the block.
+
+        Raises ``ValueError`` where another process writes it, where the folder was made with other ``settings`` or another
+        number of shares, and where a line is no annotation.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        self.done = {line["picture"]: "failure" in line for line in self._whole_lines()}
+        file = cls(folder, share, shares)
+        with ExitStack() as held:
+            held.enter_context(locked(folder / f".{file.path.name}.lock", f"{file.path}: another process writes it"))
+            _check_settings(folder, settings)
+            others = [path for path in shares_in(folder) if not path.stem.endswith(f"-of-{shares:05d}")]
+            if others:
+                raise ValueError(f"{others[0]} is a share of another whole: keep to one N of --share I/N in {folder}")
+            file._cut()
+            file.done = {line["picture"] for line in read_lines(file.path)} if file.path.exists() else set()
+            yield file
 
-    def _whole_lines(self) -> list[dict[str, Any]]:
-        """The lines so far; what a killed run left of its last one is cut off."""
-        if not self.path.exists():
-            return []
-        text = self.path.read_bytes()
-        end = text.rfind(b"\n") + 1
-        if end < len(text):
-            with self.path.open("r+b") as file:
-                file.truncate(end)
-        return list(read_lines(self.path))
+    def _cut(self) -> None:
+        """Removes what a killed run left of its last line."""
+        if self.path.exists():
+            data = self.path.read_bytes()
+            end = data.rfind(b"\n") + 1
+            if end < len(data):
+                with self.path.open("r+b") as file:
+                    file.truncate(end)
 
     def add(self, name: str, picture: Image.Image, annotation: Annotation) -> None:
         """Writes the masks, then the line that says they are there."""
@@ -65,27 +88,62 @@ class AnnotationFile:
         self._append({"picture": name, "failure": reason})
 
     def _append(self, line: dict[str, Any]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        with self.path.open("a", encoding="ascii") as file:  # names of files need not be text
+            file.write(json.dumps(line) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        self.done[line["picture"]] = "failure" in line
+        self.done.add(line["picture"])
+
+
+def shares_in(folder: Path) -> list[Path]:
+    """The annotation files of a folder."""
+    return sorted(folder.glob("annotations-*-of-*.jsonl"))
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of one share; ``ValueError`` for what is no annotation."""
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            line = json.loads(text)
-            if isinstance(line["picture"], str) and ("failure" in line or isinstance(line["objects"], list)):
-                yield line
-                continue
-        except (ValueError, KeyError, TypeError):
-            pass
-        raise ValueError(f"{path}: line {number} is no annotation; delete the line, or choose another folder")
+    """The whole lines of one share, sorted by their pictures' names; ``ValueError`` for what is no annotation.
+
+    A last line that is still being written is left out. Only names and places are held in memory.
+    """
+    places: list[tuple[str, int]] = []
+    with path.open("rb") as file:
+        place = 0
+        for number, data in enumerate(file, 1):
+            if data.endswith(b"\n"):
+                places.append((_line(data, path, number)["picture"], place))
+            place += len(data)
+        for _, place in sorted(places):
+            file.seek(place)
+            yield json.loads(file.readline())
 
 
 def all_lines(folder: Path) -> Iterator[dict[str, Any]]:
-    """The lines of all shares that lie in ``folder``, in the order of their pictures' names."""
-    lines = [line for path in sorted(folder.glob("annotations-*-of-*.jsonl")) for line in read_lines(path)]
-    yield from sorted(lines, key=lambda line: line["picture"])
+    """The lines of all shares that lie in ``folder``, share by share."""
+    for path in shares_in(folder):
+        yield from read_lines(path)
+
+
+def _line(data: bytes, path: Path, number: int) -> dict[str, Any]:
+    try:
+        line = json.loads(data)
+        if isinstance(line["picture"], str) and ("failure" in line or isinstance(line["objects"], list)):
+            return dict(line)
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise ValueError(f"{path}: line {number} is no annotation; delete the line, or choose another folder")
+
+
+def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """What the folder was made with, written by the first run."""
+    path, wanted = folder / SETTINGS, json.loads(json.dumps(dict(settings)))
+    try:
+        there = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        write_text(path, json.dumps(wanted, indent=1) + "\n")
+        return
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it to go on") from error
+    unlike = [name for name in wanted if not isinstance(there, dict) or there.get(name) != wanted[name]]
+    if unlike:
+        was = ", ".join(f"{name} {there.get(name) if isinstance(there, dict) else None}" for name in unlike)
+        raise ValueError(f"{folder} was made with other settings ({was}): give the same ones, or another --out")

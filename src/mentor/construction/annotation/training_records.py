@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from mentor.construction.annotation.store import all_lines
-from mentor.files import write_text
+from mentor.files import whole, write_text
 
 TASKS = ("text_to_image", "reconstruct", "segment", "recover", "multi")
 BACKGROUNDS = "backgrounds.jsonl"
+OPTIONS: dict[str, dict[str, Any]] = {"recover": {"recovery": True}}
+"""What a task needs whatever a recipe's defaults say: stage 1 reads everything else as segmentation."""
 
 
 def records_of(line: dict[str, Any], picture: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -40,39 +46,42 @@ def write_records(folder: Path, pictures: Path, backgrounds: Iterable[str] = ())
     themselves.
     """
     above = Path(os.path.relpath(pictures.resolve(), folder.resolve()))
-    lines: dict[str, list[str]] = {task: [] for task in TASKS}
-    seen: list[str] = []
-    for line in all_lines(folder):
-        if "failure" not in line:
+    counts, others = Counter(dict.fromkeys(TASKS, 0)), list(backgrounds)
+    with ExitStack() as files:
+        names = (*(f"{task}.jsonl" for task in TASKS), BACKGROUNDS)
+        partials = {name: files.enter_context(whole(folder / name)) for name in names}
+        opened = {name: files.enter_context(path.open("w", encoding="ascii")) for name, path in partials.items()}
+
+        def put(name: str, record: dict[str, Any]) -> None:
+            opened[name].write(json.dumps(record) + "\n")
+
+        for line in all_lines(folder):
+            if "failure" in line:
+                continue
             picture = (above / line["picture"]).as_posix()
-            seen.append(picture)
             for task, record in records_of(line, picture):
-                lines[task].append(json.dumps(record, ensure_ascii=False))
-    for task, found in lines.items():
-        write_text(folder / f"{task}.jsonl", "".join(f"{record}\n" for record in found))
-    shown = [json.dumps({"input_image": name}, ensure_ascii=False) for name in [*backgrounds] or seen]
-    write_text(folder / BACKGROUNDS, "".join(f"{record}\n" for record in shown))
-    counts = {task: len(found) for task, found in lines.items()}
+                put(f"{task}.jsonl", record)
+                counts[task] += 1
+            if not others:
+                put(BACKGROUNDS, {"input_image": picture})
+        for name in others:
+            put(BACKGROUNDS, {"input_image": name})
     write_text(folder / "sources.yaml", sources_yaml(folder, counts))
-    return counts
+    return dict(counts)
 
 
 def sources_yaml(folder: Path, counts: dict[str, int]) -> str:
     """The ``data`` of a recipe that trains on the files; a task's weight is its number of records."""
-    rows = [
-        f"    - {{kind: released, path: {task}.jsonl, weight: {count}, options: {{tasks: [{task}]}}}}"
+    sources = [
+        {
+            "kind": "released",
+            "path": f"{task}.jsonl",
+            "weight": count,
+            "options": {"tasks": [task], **OPTIONS.get(task, {})},
+        }
         for task, count in counts.items()
         if count
     ]
-    return "\n".join(
-        [
-            "# Written by mentor build-data; the weights are the numbers of records. Put it into a recipe.",
-            "data:",
-            f"  folder: {folder.as_posix()}",
-            "  sources:",
-            *rows,
-            "  defaults:",
-            f"    released: {{backgrounds: {BACKGROUNDS}}}",
-            "",
-        ]
-    )
+    data = {"folder": str(folder), "sources": sources, "defaults": {"released": {"backgrounds": BACKGROUNDS}}}
+    head = "# Written by mentor build-data; the weights are the numbers of records. Put it into a recipe.\n"
+    return head + yaml.safe_dump({"data": data}, sort_keys=False, allow_unicode=True, width=120)
