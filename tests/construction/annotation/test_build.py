@@ -150,7 +150,7 @@ def test_a_line_that_is_being_written_is_left_out(pictures: Path, tmp_path: Path
     build(pictures, tmp_path / "out", server)
     before = records(tmp_path / "out")
     with next((tmp_path / "out").glob("annotations-*")).open("ab") as file:
-        file.write(b'{"picture": "caf\xc3')
+        file.write(b'{"picture": "f\xc3')
     assert build(pictures, tmp_path / "out", server, "--records-only") == 0
     assert records(tmp_path / "out") == before
 
