@@ -13,7 +13,8 @@ from mentor.data.tasks import Sample
 from mentor.evaluation.answers import AnswerStore, check_folder
 from mentor.evaluation.gallery import TASKS, scene_gallery, task_gallery
 from mentor.evaluation.report import scene_lines, scene_table, write_json, write_scene_report
-from mentor.evaluation.scenes import ROWS, evaluate_scenes
+from mentor.evaluation.scene_benchmark import SceneBenchmark
+from mentor.evaluation.scenes import ROWS, draw_scenes, judge_scenes
 from mentor.models.perceptual import STLPIPS
 from tests.evaluation.conftest import FakePainter
 
@@ -25,6 +26,13 @@ def samples(small_corpus: Corpus) -> list[Sample]:
     return evaluation_prompts(small_corpus.split("test"), N, 0, size=64)
 
 
+def evaluate(
+    painter: FakePainter, corpus: Corpus, samples: list[Sample], folder: Path, trunk: STLPIPS
+) -> tuple[dict[str, Any], dict[str, list[Image.Image]]]:
+    drawn = draw_scenes(painter, corpus.split("test"), samples, AnswerStore(folder))
+    return judge_scenes(drawn, corpus, samples, trunk, recode=lambda pictures: list(pictures))
+
+
 @pytest.fixture(scope="module")
 def judged(
     small_corpus: Corpus, samples: list[Sample], trunk: STLPIPS, tmp_path_factory: pytest.TempPathFactory
@@ -33,9 +41,7 @@ def judged(
     folder = tmp_path_factory.mktemp("scenes")
     check_folder(folder)
     painter = FakePainter(lambda prompt, seed: samples[seed].target if prompt.images else Image.new("RGB", (64, 64)))
-    results, answers = evaluate_scenes(
-        painter, small_corpus, AnswerStore(folder), trunk, n=N, recode=lambda pictures: list(pictures)
-    )
+    results, answers = evaluate(painter, small_corpus, samples, folder, trunk)
     return results, answers, painter, folder
 
 
@@ -78,13 +84,11 @@ def test_tasks_are_measured_against_their_own_truth(judged: tuple[Any, ...]) -> 
 
 
 def test_a_second_run_makes_nothing_and_finds_the_same(
-    judged: tuple[Any, ...], small_corpus: Corpus, trunk: STLPIPS
+    judged: tuple[Any, ...], samples: list[Sample], small_corpus: Corpus, trunk: STLPIPS
 ) -> None:
     results, _, painter, folder = judged
     before = painter.calls
-    again, _ = evaluate_scenes(
-        painter, small_corpus, AnswerStore(folder), trunk, n=N, recode=lambda pictures: list(pictures)
-    )
+    again, _ = evaluate(painter, small_corpus, samples, folder, trunk)
     assert painter.calls == before
     assert again == results
 
@@ -100,7 +104,7 @@ def test_report_shows_the_numbers_and_the_first_pictures(
     assert (tmp_path / "scenes.png").is_file()
     assert len(scene_table(results)) == 1 + 5 and all(len(row) == 10 for row in scene_table(results))
     assert any("Segmentation IoU" in line for line in scene_lines(results))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.md", "scenes.json", "scenes.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["scenes.json", "scenes.md", "scenes.png"]
 
 
 def test_galleries_show_the_first_prompts(small_corpus: Corpus, tmp_path: Path) -> None:
@@ -122,10 +126,10 @@ def test_galleries_show_the_first_prompts(small_corpus: Corpus, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("n", [0, -3])
-def test_refuses_no_prompts(n: int, small_corpus: Corpus, trunk: STLPIPS, tmp_path: Path) -> None:
+def test_refuses_no_prompts(n: int, small_corpus: Corpus, tmp_path: Path) -> None:
     painter = FakePainter(lambda prompt, seed: Image.new("RGB", (64, 64)))
     with pytest.raises(ValueError, match="at least 1"):
-        evaluate_scenes(painter, small_corpus, AnswerStore(tmp_path), trunk, n=n)
+        SceneBenchmark(small_corpus, n=n)
     with pytest.raises(ValueError, match="at least 1"):
         scene_gallery(painter, small_corpus, AnswerStore(tmp_path), n=n)
     with pytest.raises(ValueError, match="at least 1"):

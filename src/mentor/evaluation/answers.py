@@ -144,10 +144,7 @@ class AnswerStore:
         """The files of the pictures, and for each prompt that the painter refuses why it has none."""
         if self.batch_size < 1:
             raise ValueError(f"batch size: expected 1 or more, got {self.batch_size}")
-        paths = [
-            self.folder / "images" / f"{_key(painter, prompt, seed)}.png"
-            for prompt, seed in zip(prompts, seeds, strict=True)
-        ]
+        paths = self.paths(painter, prompts, seeds)
         mine = range(self.processes.rank, len(paths), self.processes.count)
         missing = [number for number in mine if not paths[number].is_file()]
         done = len(mine) - len(missing)
@@ -160,6 +157,11 @@ class AnswerStore:
             if progress is not None:
                 progress(what, done, len(mine))
         return paths, {number: why for each in self.processes.gather(refused) for number, why in each.items()}
+
+    def paths(self, painter: Painter, prompts: Sequence[Prompt], seeds: Sequence[int]) -> list[Path]:
+        """Where the pictures lie or will lie."""
+        images = self.folder / "images"
+        return [images / f"{_key(painter, prompt, seed)}.png" for prompt, seed in zip(prompts, seeds, strict=True)]
 
 
 def _painted(

@@ -95,7 +95,7 @@ def write_scene_report(
     samples: Sequence[Sample],
     answers: Mapping[str, Sequence[Image.Image]],
 ) -> Path:
-    """Write report.md with the table and scenes.png with the first ``FIRST`` prompts; returns the page's path."""
+    """Write scenes.md with the table and scenes.png with the first ``FIRST`` prompts; returns the page's path."""
     shown = [row for row in answers if row != "copy_reference"]
     entries = [
         Entry(
@@ -127,7 +127,7 @@ def write_scene_report(
         "![references and answers](scenes.png)",
         "",
     ]
-    page = folder / "report.md"
+    page = folder / "scenes.md"
     write_text(page, "\n".join(lines))
     return page
 

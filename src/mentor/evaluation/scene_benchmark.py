@@ -10,12 +10,10 @@ from PIL import Image
 from mentor.data.catalog import catalog_of
 from mentor.data.held_out import evaluation_prompts
 from mentor.data.tasks import Sample
-from mentor.evaluation.answers import AnswerStore, PipelinePainter
 from mentor.evaluation.judge import Judge, Subjects
-from mentor.evaluation.protocol import Item, Progress, Record, Row, Scores, Source, Tools
+from mentor.evaluation.protocol import Item, Record, Row, Scores, Source, Tools
 from mentor.evaluation.record_means import record_means
 from mentor.evaluation.report import LABELS, scene_lines
-from mentor.evaluation.scenes import evaluate_scenes
 from mentor.evaluation.statistics import summarise
 from mentor.models.perceptual import STLPIPS
 
@@ -78,25 +76,9 @@ class SceneBenchmark:
         }
         return Scores(records, summary, _backbones(), [f"Means over {len(there)} of {len(records)} pictures."])
 
-    def score_model(
-        self, painter: PipelinePainter, store: AnswerStore, items: Sequence[Item], progress: Progress | None
-    ) -> tuple[Scores, dict[str, Any], dict[str, list[Image.Image]]]:
-        """A model of this package with both baselines, the ceilings, segmentation and reconstruction.
-
-        Returns the scores, the results as scenes.json has them, and the judged pictures of every row.
-        """
-        results, answers = evaluate_scenes(
-            painter,
-            self.corpus,
-            store,
-            STLPIPS(),
-            n=len(self.samples),
-            seed=self.seed,
-            recode=painter.recode,
-            progress=progress,
-        )
-        numbers = results.pop("items")
-        records = [Record(item.key, item.groups, each) for item, each in zip(items, numbers, strict=True)]
+    def scores_of(self, items: Sequence[Item], results: dict[str, Any]) -> Scores:
+        """The results of ``judge_scenes`` as those of any benchmark, the baselines and ceilings beside the model."""
+        records = [Record(item.key, item.groups, each) for item, each in zip(items, results["items"], strict=True)]
         model = results["model"]
         summary = {name: model[name] for name in (*self.columns, "intervals")} | {
             "groups": record_means(records, ("cp", "pf"))["groups"]
@@ -106,7 +88,7 @@ class SceneBenchmark:
             for row, label in LABELS.items()
             if row in results and row != "model"
         ]
-        return Scores(records, summary, _backbones(), scene_lines(results), others), results, answers
+        return Scores(records, summary, _backbones(), scene_lines(results), others)
 
 
 def _fitted(picture: Image.Image, size: tuple[int, int]) -> Image.Image:

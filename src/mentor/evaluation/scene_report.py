@@ -1,4 +1,4 @@
-"""What the scene benchmark writes for a model of this package beside the files of every run: scenes.json and scenes.png."""
+"""What the scene benchmark writes for a model of this package beside the files of every run: scenes.json, .md and .png."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from mentor.evaluation.protocol import Tools
 from mentor.evaluation.report import FIRST, provenance, sha256_of, write_json, write_scene_report
 from mentor.evaluation.run import Author, check_author, finish
 from mentor.evaluation.scene_benchmark import SceneBenchmark
+from mentor.evaluation.scenes import draw_scenes, judge_scenes
+from mentor.models.perceptual import STLPIPS
 
 
 def evaluate_model(
@@ -21,13 +23,15 @@ def evaluate_model(
     """Paint, judge and write everything; returns what run.json holds, None in the processes that only paint."""
     author = Author(painter.name, painter.fingerprint, asdict(painter.settings))
     check_author(store.folder, benchmark, author)
-    items = benchmark.items(tools.source)
+    items, samples = benchmark.items(tools.source), benchmark.samples
     prompts, seeds = [item.prompt for item in items], [item.seed + benchmark.seed for item in items]
-    paths, _ = store.files(painter, prompts, seeds, what="model", progress=tools.progress)
-    scores, results, answers = benchmark.score_model(painter, store, items, tools.progress)
+    drawn = draw_scenes(painter, benchmark.test, samples, store, seed=benchmark.seed, progress=tools.progress)
     if not store.processes.main:
         return None
-    folder = store.folder
+    results, answers = judge_scenes(
+        drawn, benchmark.corpus, samples, STLPIPS(), seed=benchmark.seed, recode=painter.recode
+    )
+    scores = benchmark.scores_of(items, results)
     described = {
         "benchmark": "scenes",
         "name": painter.name,
@@ -36,9 +40,10 @@ def evaluate_model(
         "settings": vars(painter.settings),
         "corpus_manifest_sha256": sha256_of(tools.source.folder / "manifest.json"),
         "versions": provenance(),
-        **results,
+        **{name: value for name, value in results.items() if name != "items"},
     }
-    run = finish(benchmark, items, Pictures(paths), scores, author, tools, folder)
-    write_json(folder / "scenes.json", described)
-    write_scene_report(folder, described, benchmark.samples[:FIRST], answers)
+    pictures = Pictures(store.paths(painter, prompts, seeds))
+    run = finish(benchmark, items, pictures, scores, author, tools, store.folder)
+    write_json(store.folder / "scenes.json", described)
+    write_scene_report(store.folder, described, samples[:FIRST], answers)
     return run

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from mentor.data.catalog import catalog_of
-from mentor.data.held_out import evaluation_prompts
 from mentor.data.tasks import TASKS, Sample
 from mentor.evaluation.answers import AnswerStore, Painter, Progress
 from mentor.evaluation.baselines import copy_reference, without_reference
@@ -21,6 +21,7 @@ from mentor.evaluation.following import ATTRIBUTES
 from mentor.evaluation.judge import Judge, Score, Subjects
 from mentor.evaluation.pixels import reconstruction_errors, segmentation_iou
 from mentor.evaluation.statistics import bootstrap, summarise
+from mentor.prompt import Prompt
 
 if TYPE_CHECKING:
     from mentor.data.corpus import Corpus
@@ -33,52 +34,72 @@ Recode = Callable[[Sequence[Image.Image]], list[Image.Image]]
 """Pictures through the image tokenizer and back: the best that any model of these tokens can draw."""
 
 
-def evaluate_scenes(
+@dataclass(frozen=True)
+class Drawn:
+    """A model's pictures for the benchmark's prompts, without the references, and for two tasks on the first half's scenes."""
+
+    model: list[Image.Image]
+    ignore_reference: list[Image.Image]
+    segmentation: list[tuple[Sample, Image.Image]]
+    reconstruction: list[tuple[Sample, Image.Image]]
+
+
+def draw_scenes(
     painter: Painter,
-    corpus: Corpus,
+    test: Corpus,
+    samples: Sequence[Sample],
     store: AnswerStore,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Drawn:
+    """Makes the pictures that ``store`` has not; prompt i is drawn with seed ``seed + i``. ``test``: the held-out corpus."""
+    seeds = [seed + number for number in range(len(samples))]
+
+    def drawn(prompts: Sequence[Prompt], what: str) -> list[Image.Image]:
+        return store.pictures(painter, prompts, seeds[: len(prompts)], what=what, progress=progress)
+
+    def task(name: str, what: str) -> list[tuple[Sample, Image.Image]]:
+        half = zip(samples[: max(1, len(samples) // 2)], seeds, strict=False)
+        asked = [TASKS[name](sample.scene, test, number, size=painter.size) for sample, number in half]
+        return list(zip(asked, drawn([each.prompt for each in asked], what), strict=True))
+
+    return Drawn(
+        drawn([sample.prompt for sample in samples], "model"),
+        drawn([without_reference(sample) for sample in samples], "ignore_reference"),
+        task("segment", "segmentation"),
+        task("reconstruct", "reconstruction"),
+    )
+
+
+def judge_scenes(
+    drawn: Drawn,
+    corpus: Corpus,
+    samples: Sequence[Sample],
     trunk: STLPIPS,
     *,
-    n: int = 240,
     seed: int = 0,
     recode: Recode | None = None,
-    progress: Progress | None = None,
 ) -> tuple[dict[str, Any], dict[str, list[Image.Image]]]:
-    """Judge a model on ``n`` held-out prompts; prompt i is drawn with seed ``seed + i``.
-
-    Returns the results (numbers, lists and names only) and the judged pictures of every row of ``ROWS``.
+    """Judges a model's pictures; returns the results (numbers, lists, names) and the judged pictures of every row of ``ROWS``.
 
     Args:
-        corpus: the whole corpus; prompts come from its test part, the judge's statistics from its training part.
-        store: where generated pictures are kept; those that lie there are not made again.
+        corpus: the whole corpus: the judge's statistics come from its training part.
         trunk: ST-LPIPS (``mentor.models.perceptual.STLPIPS``), used for CP and for reconstruction errors.
         recode: the model's image tokenizer, forth and back; adds the tokenizer's own ceiling to the results.
-
-    Raises:
-        ValueError: ``n`` below 1, or a corpus without enough held-out subjects.
     """
-    test = corpus.split("test")
-    samples = evaluation_prompts(test, n, seed, size=painter.size)
-    seeds = [seed + number for number in range(n)]
-    judge = Judge(Subjects(corpus, trunk), samples)
+    test, judge = corpus.split("test"), Judge(Subjects(corpus, trunk), samples)
     truth = [sample.target for sample in samples]
-
     answers = {
-        "model": store.pictures(painter, [sample.prompt for sample in samples], seeds, what="model", progress=progress),
-        "copy_reference": [copy_reference(sample, painter.size) for sample in samples],
-        "ignore_reference": store.pictures(
-            painter,
-            [without_reference(sample) for sample in samples],
-            seeds,
-            what="ignore_reference",
-            progress=progress,
-        ),
+        "model": drawn.model,
+        "copy_reference": [copy_reference(sample, drawn.model[0].width) for sample in samples],
+        "ignore_reference": drawn.ignore_reference,
         "ground_truth": truth,
     }
     scores = {row: judge.score(pictures) for row, pictures in answers.items()}
     checker = _attributes(scores["ground_truth"])
     results: dict[str, Any] = {
-        "prompts": n,
+        "prompts": len(samples),
         "seed": seed,
         "checker_accuracy": _mean_of_all(scores["ground_truth"]),
         "checker": {"attributes": checker},
@@ -90,9 +111,8 @@ def evaluate_scenes(
         recoded = judge.score(recode(truth))
         results["checker"]["recoded_accuracy"] = _mean_of_all(recoded)
         results["tokenizer"] = _row(recoded, samples, test, seed)
-    half = samples[: max(1, n // 2)]
-    results["segmentation"] = _segmentation(painter, store, test, half, seeds, recode, progress)
-    results["reconstruction"] = _reconstruction(painter, store, test, half, seeds, trunk, recode, progress)
+    results["segmentation"] = _segmentation(drawn.segmentation, recode)
+    results["reconstruction"] = _reconstruction(drawn.reconstruction, trunk, recode)
     return results, answers
 
 
@@ -135,28 +155,12 @@ def _mean_of_all(scores: Sequence[Score]) -> float:
     return float(np.mean([value for score in scores for value in score.attributes.values()]))
 
 
-def _task(name: str, corpus: Corpus, samples: Sequence[Sample], seeds: Sequence[int], size: int) -> list[Sample]:
-    chosen = zip(samples, seeds[: len(samples)], strict=True)
-    return [TASKS[name](sample.scene, corpus, seed, size=size) for sample, seed in chosen]
-
-
-def _segmentation(
-    painter: Painter,
-    store: AnswerStore,
-    corpus: Corpus,
-    scenes: Sequence[Sample],
-    seeds: Sequence[int],
-    recode: Recode | None,
-    progress: Progress | None,
-) -> dict[str, Any]:
+def _segmentation(drawn: Sequence[tuple[Sample, Image.Image]], recode: Recode | None) -> dict[str, Any]:
     """IoU of "The X in <image>." on the prompts' true scenes, beside that of the true answer and of a picture left as it is."""
-    tasks = _task("segment", corpus, scenes, seeds, painter.size)
-    pictures = store.pictures(
-        painter, [task.prompt for task in tasks], seeds[: len(tasks)], what="segmentation", progress=progress
-    )
+    tasks, pictures = [task for task, _ in drawn], [picture for _, picture in drawn]
     iou = [segmentation_iou(picture, task.object_mask) for picture, task in zip(pictures, tasks, strict=True)]
     targets = [task.target for task in tasks]
-    untouched = [task.prompt.images[0].resize((painter.size, painter.size)) for task in tasks]
+    untouched = [task.prompt.images[0].resize(task.target.size) for task in tasks]
     result = {
         "pictures": len(tasks),
         "iou": float(np.mean(iou)),
@@ -176,24 +180,13 @@ def _mean_iou(pictures: Sequence[Image.Image], tasks: Sequence[Sample]) -> float
 
 
 def _reconstruction(
-    painter: Painter,
-    store: AnswerStore,
-    corpus: Corpus,
-    scenes: Sequence[Sample],
-    seeds: Sequence[int],
-    trunk: STLPIPS,
-    recode: Recode | None,
-    progress: Progress | None,
+    drawn: Sequence[tuple[Sample, Image.Image]], trunk: STLPIPS, recode: Recode | None
 ) -> dict[str, Any]:
     """Errors of the reconstruct task on the prompts' true scenes, beside the image tokenizer's own."""
-    tasks = _task("reconstruct", corpus, scenes, seeds, painter.size)
-    pictures = store.pictures(
-        painter, [task.prompt for task in tasks], seeds[: len(tasks)], what="reconstruction", progress=progress
-    )
-    targets = [task.target for task in tasks]
-    errors = reconstruction_errors(pictures, targets, trunk)
+    targets = [task.target for task, _ in drawn]
+    errors = reconstruction_errors([picture for _, picture in drawn], targets, trunk)
     result: dict[str, Any] = {
-        "pictures": len(tasks),
+        "pictures": len(targets),
         **{name: float(np.mean(values)) for name, values in errors.items()},
     }
     result["intervals"] = {name: bootstrap([values], lambda mean: mean) for name, values in errors.items()}
