@@ -9,8 +9,10 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,13 +47,25 @@ def ask(address: str, body: Any = None, **headers: str) -> Any:
 
 
 @pytest.mark.integration
-def test_a_server_starts_draws_and_stops(tiny_model: Path) -> None:
-    with served("--model", tiny_model, "--name", "tiny", MENTOR_API_KEY="key") as (process, address):
+def test_a_server_draws_and_ends_what_it_began_when_it_is_stopped(tiny_model: Path) -> None:
+    words = ("--model", tiny_model, "--name", "tiny", "--max-wait", 2)  # the picture waits two seconds for others
+    with served(*words, MENTOR_API_KEY="key") as (process, address), ThreadPoolExecutor() as threads:
         assert ask(f"{address}/health") == {"status": "ok"}
-        answer = ask(f"{address}/v1/images/generations", {"prompt": "fox", "n": 2}, Authorization="Bearer key")
-        assert (answer["model"], len(answer["data"])) == ("tiny", 2)
+        asked = threads.submit(
+            ask, f"{address}/v1/images/generations", {"prompt": "fox", "n": 2}, Authorization="Bearer key"
+        )
+        while "mentor_waiting_pictures 2.0" not in metrics(address):
+            time.sleep(0.02)
         process.send_signal(signal.SIGTERM)
+        answer = asked.result(60)
+        assert (answer["model"], len(answer["data"])) == ("tiny", 2)
         assert process.wait(60) in (0, -signal.SIGTERM)
+
+
+def metrics(address: str) -> str:
+    request = urllib.request.Request(f"{address}/metrics", headers={"Authorization": "Bearer key"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return str(answer.read().decode())
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -65,22 +66,22 @@ def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("benchmark", "name", "fingerprint", "same"),
+    ("benchmark", "fingerprint", "settings", "unlike"),
     [
-        ("scenes", "mini", "abc", True),
-        ("scenes", "the same under another name", "abc", True),
-        ("scenes", "mini", "other weights", False),
-        ("dreambench", "mini", "abc", False),
-        ("scenes", "mini", "", True),
-        ("scenes", "pictures", "", False),
+        ("scenes", "abc", {"cfg_scale": 1.5}, ""),
+        ("scenes", "other weights", {"cfg_scale": 1.5}, "another fingerprint"),
+        ("scenes", "abc", {"cfg_scale": 2.0}, "another settings"),
+        ("dreambench", "abc", {"cfg_scale": 1.5}, "on scenes with another benchmark"),
+        ("scenes", "", {"folder": "/x/mini"}, "another fingerprint and another settings"),
     ],
 )
 def test_results_of_something_else_are_not_written_over(
-    tmp_path: Path, benchmark: str, name: str, fingerprint: str, same: bool
+    tmp_path: Path, benchmark: str, fingerprint: str, settings: dict[str, Any], unlike: str
 ) -> None:
-    check_same(tmp_path, benchmark, name, fingerprint)  # nothing there
+    there = {"benchmark": "scenes", "name": "mini", "fingerprint": "abc", "settings": {"cfg_scale": 1.5}}
+    check_same(tmp_path, benchmark, fingerprint, settings)  # nothing there
     (tmp_path / "run.json").write_text("half")
-    check_same(tmp_path, benchmark, name, fingerprint)
-    (tmp_path / "run.json").write_text(json.dumps({"benchmark": "scenes", "name": "mini", "fingerprint": "abc"}))
-    with nullcontext() if same else pytest.raises(ValueError, match="holds the results of mini on scenes"):
-        check_same(tmp_path, benchmark, name, fingerprint)
+    check_same(tmp_path, benchmark, fingerprint, settings)
+    (tmp_path / "run.json").write_text(json.dumps(there))
+    with pytest.raises(ValueError, match=f"holds the results of mini .*{unlike}") if unlike else nullcontext():
+        check_same(tmp_path, benchmark, fingerprint, settings)

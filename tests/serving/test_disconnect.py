@@ -79,8 +79,12 @@ def served(pipeline: MentorPipeline, line: Callable[[], Line], then: Callable[[L
     return asyncio.run(run())
 
 
-async def leave(line: Line) -> None:
-    await asyncio.sleep(0.2)
+async def leave(line: Line, requests: list[Request], sent: int = 0) -> None:
+    """Goes when the request has joined the queue and so many messages have come."""
+    for _ in range(2000):
+        if requests and len(line.sent) >= sent:
+            break
+        await asyncio.sleep(0.01)
     line.gone.set()
 
 
@@ -88,7 +92,7 @@ async def leave(line: Line) -> None:
 def test_a_request_is_over_when_its_asker_leaves(
     pipeline: MentorPipeline, requests: list[Request], stream: bool
 ) -> None:
-    served(pipeline, lambda: Line({"prompt": "fox", "stream": stream}), leave)
+    served(pipeline, lambda: Line({"prompt": "fox", "stream": stream}), lambda line: leave(line, requests))
     (request,) = requests
     assert request.cancelled.is_set()
 
@@ -137,5 +141,7 @@ def test_a_stream_that_waits_says_so(
     pipeline: MentorPipeline, requests: list[Request], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(images, "BEAT", 1)
-    line, _ = served(pipeline, lambda: Line({"prompt": "fox", "stream": True}), leave)
+    line, _ = served(
+        pipeline, lambda: Line({"prompt": "fox", "stream": True}), lambda line: leave(line, requests, sent=2)
+    )
     assert any(message.get("body") == b": waiting\n\n" for message in line.sent)

@@ -238,7 +238,7 @@ def test_a_failed_batch_holds_nothing_while_it_is_drawn_again(watched: Watched) 
         return generate(condition, seeds, *args, **kwargs)
 
     watched.generate = failing  # type: ignore[method-assign]
-    with drawing(watched, max_wait=0.3) as queue:
+    with drawing(watched, max_batch=2, max_wait=30.0) as queue:
         both = Asked([1]), Asked([2])
         for each in both:
             queue.submit(each.request)

@@ -108,6 +108,27 @@ def train_slowly(folder: str, changes: dict[str, Any], sign: str) -> None:
     Trainer(config, TinyObjective(0.2), Slow(config.data.batch_size, Path(sign)), device="cpu").run(Path(folder))
 
 
+class Holding(TinyFeed):
+    """Says when batch 10 is asked for, and gives it when the file ``go`` is there."""
+
+    def __init__(self, batch_size: int, folder: Path) -> None:
+        super().__init__(batch_size)
+        self.folder = folder
+
+    def batch(self, index: int, share: Share = WHOLE) -> Batch:
+        if index == 10:
+            (self.folder / f"waits-{os.environ.get('RANK', '0')}").touch()
+            while not (self.folder / "go").exists():
+                time.sleep(0.002)
+        return super().batch(index, share)
+
+
+def train_until_told(folder: str, changes: dict[str, Any], signs: str) -> None:
+    """The tiny regression with dropout, which waits before its eleventh step."""
+    config = tiny_config(**changes)
+    Trainer(config, TinyObjective(0.2), Holding(config.data.batch_size, Path(signs)), device="cpu").run(Path(folder))
+
+
 class Limiting:
     """A feed that lets no file of this process grow beyond ``limit`` bytes."""
 

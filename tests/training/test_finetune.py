@@ -49,7 +49,8 @@ def test_single_values_of_the_recipe() -> None:
 
 
 @pytest.mark.parametrize(
-    "override", ["schedule.steps=3", "seed=1", "lora.rank=2", "model.preset=mini-64", "data.sources=[]"]
+    "override",
+    ["schedule.steps=3", "seed=1", "lora.rank=2", "model.preset=mini-64", "data.sources=[]", "lora={rank: 3}"],
 )
 def test_what_a_flag_says_is_no_single_value(override: str) -> None:
     with pytest.raises(ValueError, match="is said by a flag here"):

@@ -110,17 +110,20 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--temperature: expected 0 or more, got {args.temperature}")
     from mentor.construction.annotation.build import find_pictures
     from mentor.construction.annotation.quality import MaskLimits
+    from mentor.construction.annotation.store import check_complete
     from mentor.construction.annotation.training_records import write_records
 
     limits = MaskLimits(**{each.name: getattr(args, each.name) for each in fields(MaskLimits)})
-    backgrounds = [] if args.backgrounds is None else find_pictures(args.backgrounds)
+    if args.out.resolve() == args.pictures.resolve():
+        raise ValueError(f"--out: {args.out} is the folder of the pictures; give another one, it may lie inside")
+    backgrounds = [] if args.backgrounds is None else find_pictures(args.backgrounds, without=args.out)
     if not args.records_only:
         _annotate(args, limits, find_pictures(args.pictures, without=args.out)[: args.n], share, shares)
         if shares > 1:
             print("when all shares are done, the same command with --records-only writes the records")
             return 0
-    elif not args.out.is_dir():
-        raise ValueError(f"--records-only: {args.out} is no folder")
+    else:
+        check_complete(args.out, args.pictures)
     shown = [os.path.relpath((args.backgrounds / name).resolve(), args.out.resolve()) for name in backgrounds]
     counts = write_records(args.out, args.pictures, shown)
     print("records: " + ", ".join(f"{task} {count}" for task, count in counts.items()))
@@ -131,13 +134,14 @@ def run(args: argparse.Namespace) -> int:
 def _annotate(args: argparse.Namespace, limits: MaskLimits, names: list[str], share: int, shares: int) -> None:
     from mentor.construction.annotation.annotator import check_units
     from mentor.construction.annotation.build import annotate_folder
-    from mentor.construction.annotation.store import AnnotationFile, share_of
+    from mentor.construction.annotation.store import AnnotationFile, pictures_from, share_of
 
     if not args.vlm_url or not args.vlm_model:
         raise ValueError("--vlm-url, --vlm-model: name the vision-language model")
     names = [name for name in names if share_of(name, shares) == share]
     annotator = _annotator(args, limits)
     settings = {
+        "pictures": pictures_from(args.out, args.pictures),
         "model": args.vlm_model,
         "segmenter": args.segmenter,
         "units": args.units,
@@ -160,9 +164,8 @@ def _annotate(args: argparse.Namespace, limits: MaskLimits, names: list[str], sh
             report=lambda now: progress("pictures", now.done, now.total),
         )
     usage = annotator.asker.usage
-    print(
-        f"{done.total} pictures ({file.path.name}); new: {done.objects} masks, {done.failures} pictures that give nothing"
-    )
+    print(f"{done.done} of {done.total} pictures ({file.path.name})")
+    print(f"new: {done.objects} masks, {done.failures} pictures that give nothing")
     if done.unanswered:
         print(f"{done.unanswered} pictures were not answered (the last: {done.reason}): run again to ask again")
     print(

@@ -88,18 +88,19 @@ def _score(
 ) -> dict[str, Any] | None:
     from mentor.evaluation.answers import AnswerStore
     from mentor.evaluation.ready_made import find_pictures
-    from mentor.evaluation.run import Author, check_author, evaluate, paint
+    from mentor.evaluation.results import check_same
+    from mentor.evaluation.run import Author, evaluate, paint
 
     tools = _tools(args, source, progress)
     if args.pictures is not None:
         pictures, author = (
             find_pictures(args.pictures, items),
-            Author(args.pictures.resolve().name, settings={"folder": str(args.pictures)}),
+            Author(args.pictures.resolve().name, settings={"folder": str(args.pictures.resolve())}),
         )
-        check_author(args.out, benchmark, author)
+        check_same(args.out, benchmark.name, author.fingerprint, author.settings)
     else:
         painter_of, author = _painters(args)
-        check_author(args.out, benchmark, author)  # before minutes of painting
+        check_same(args.out, benchmark.name, author.fingerprint, author.settings)  # before minutes of painting
         store = AnswerStore(args.out, args.batch_size, processes)
         pictures = paint(items, painter_of, store, args.seed, progress)
     return evaluate(benchmark, items, pictures, author, tools, args.out) if processes.main else None

@@ -17,7 +17,7 @@ from mentor.serving.settings import ServeSettings
 API_KEY = "MENTOR_API_KEY"
 """Environment variable; an argument could be read by everyone on the machine."""
 GRACE = 30
-"""Seconds that requests under way have when the server is stopped."""
+"""Seconds until a server that is stopped cuts its connections; three before, who still waits is told."""
 
 
 def add_parser(subparsers: Any) -> None:

@@ -90,6 +90,8 @@ def _launch(count: int, args: argparse.Namespace) -> NoReturn:
     out = [] if args.out is None else ["--out", str(args.out)]
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m", "mentor"]
     command = ["train", args.recipe, *args.overrides, *out, *flags, "--device", args.device]
+    # SIGUSR1 too goes on to the processes, which save; the rest are torchrun's own.
+    os.environ.setdefault("TORCHELASTIC_SIGNALS_TO_HANDLE", "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1")
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, *launcher, *command])
 

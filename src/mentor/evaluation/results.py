@@ -77,17 +77,22 @@ def write_run(
     write_text(folder / RUN, json.dumps(run, indent=2, allow_nan=False) + "\n")
 
 
-def check_same(folder: Path, benchmark: str, name: str, fingerprint: str) -> None:
-    """Raises ``ValueError`` where the folder holds the results of something else, which would be lost."""
+def check_same(folder: Path, benchmark: str, fingerprint: str, settings: Mapping[str, Any]) -> None:
+    """Raises ``ValueError`` where the folder holds the results of something else, which would be lost.
+
+    ``fingerprint`` and ``settings``: of whoever painted, as run.json has them.
+    """
     try:
         found = json.loads((folder / RUN).read_text(encoding="utf-8"))
-        there, whose = found["benchmark"], (found["name"], found["fingerprint"])
+        there = {name: found[name] for name in ("benchmark", "fingerprint", "settings")}
+        whose = found["name"]
     except (OSError, ValueError, KeyError, TypeError):
         return  # nothing whole
-    same = whose[1] == fingerprint if fingerprint else whose[0] == name
-    if there != benchmark or not same:
+    wanted = {"benchmark": benchmark, "fingerprint": fingerprint, "settings": json.loads(json.dumps(dict(settings)))}
+    unlike = [name for name in wanted if there[name] != wanted[name]]
+    if unlike:
         raise ValueError(
-            f"{folder} holds the results of {whose[0]} on {there}, and would hold those of {name} on {benchmark}: "
+            f"{folder} holds the results of {whose} on {there['benchmark']} with another {' and another '.join(unlike)}: "
             "give another --out, or delete its run.json"
         )
 

@@ -11,7 +11,7 @@ from mentor.evaluation.answers import AnswerStore, Painter, Pictures
 from mentor.evaluation.page import write_page
 from mentor.evaluation.protocol import Benchmark, Item, Progress, Scores, Source, Tools
 from mentor.evaluation.report import provenance
-from mentor.evaluation.results import check_same, commit, with_failures, write_run
+from mentor.evaluation.results import commit, with_failures, write_run
 from mentor.evaluation.tables import markdown_report
 from mentor.files import write_text
 
@@ -59,11 +59,6 @@ def paint(
     if len(failures) == len(items):
         raise ValueError(f"not one of the {len(items)} prompts could be drawn; the first: {failures[min(failures)]}")
     return Pictures(paths, failures)
-
-
-def check_author(folder: Path, benchmark: Benchmark, author: Author) -> None:
-    """Raises ``ValueError`` where the folder holds another author's results, or another benchmark's."""
-    check_same(folder, benchmark.name, author.name, author.fingerprint)
 
 
 def evaluate(

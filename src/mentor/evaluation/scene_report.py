@@ -8,7 +8,8 @@ from typing import Any
 from mentor.evaluation.answers import AnswerStore, Pictures, PipelinePainter
 from mentor.evaluation.protocol import Tools
 from mentor.evaluation.report import FIRST, provenance, sha256_of, write_json, write_scene_report
-from mentor.evaluation.run import Author, check_author, finish
+from mentor.evaluation.results import check_same
+from mentor.evaluation.run import Author, finish
 from mentor.evaluation.scene_benchmark import SceneBenchmark
 from mentor.evaluation.scenes import draw_scenes, judge_scenes
 from mentor.models.perceptual import STLPIPS
@@ -22,7 +23,7 @@ def evaluate_model(
 ) -> dict[str, Any] | None:
     """Paint, judge and write everything; returns what run.json holds, None in the processes that only paint."""
     author = Author(painter.name, painter.fingerprint, asdict(painter.settings))
-    check_author(store.folder, benchmark, author)
+    check_same(store.folder, benchmark.name, author.fingerprint, author.settings)
     items, samples = benchmark.items(tools.source), benchmark.samples
     prompts, seeds = [item.prompt for item in items], [item.seed + benchmark.seed for item in items]
     drawn = draw_scenes(painter, benchmark.test, samples, store, seed=benchmark.seed, progress=tools.progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -23,6 +24,8 @@ from mentor.serving.schema import MOST_IMAGES, EditRequest
 MOST_PIXELS = 50_000_000
 """Of one reference image: unpacked, such a one takes up to a gigabyte for a moment, from a file of some kilobytes."""
 MOST_FIELDS, LONGEST_FIELD = 64, 64 * 2**10
+PATIENCE = 120.0
+"""Seconds that a request may take to arrive: few may send at once, and one that trickles keeps others out."""
 
 Reference = dict[str, str]
 """``file`` and ``sha256`` of a reference image, for what a picture remembers."""
@@ -58,10 +61,13 @@ async def read_edit(
     """
     if not http.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise ApiError(400, "expected multipart/form-data with at least one file named image")
-    async with (
-        readers.admitted() as unpacking,
-        http.form(max_files=MOST_IMAGES, max_fields=MOST_FIELDS, max_part_size=LONGEST_FIELD) as form,
-    ):
+    async with readers.admitted() as unpacking, contextlib.AsyncExitStack() as opened:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                coming = http.form(max_files=MOST_IMAGES, max_fields=MOST_FIELDS, max_part_size=LONGEST_FIELD)
+                form = await opened.enter_async_context(coming)
+        except TimeoutError as error:
+            raise ApiError(408, f"the request did not arrive within {PATIENCE:g} s") from error
         body = EditRequest.model_validate(_fields(form))
         uploads = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
         _check_count(len(uploads), pipeline)

@@ -54,7 +54,7 @@ def finetune_recipe(wishes: Wishes) -> TrainConfig:
     """
     for override in wishes.overrides:
         key = override.partition("=")[0].strip()
-        if any(key == own or key.startswith(f"{own}.") for own in _FILLED):
+        if any(key == own or key.startswith(f"{own}.") or own.startswith(f"{key}.") for own in _FILLED):
             raise ValueError(f"{key}: is said by a flag here, see mentor finetune --help; leave out {override}")
     model = read_config(locate(wishes.model, HubOptions(), only_config=True))
     if model.vision is None:

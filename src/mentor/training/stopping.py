@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ class StopRequest:
     def listening(self) -> Iterator[None]:
         """Within, the signals are noted instead of ending the process; a second one ends it, as without this.
 
+        Not so under a launcher, which passes on what its processes have got already: there only SIGKILL ends one sooner.
         Signals come to a process's main thread alone: elsewhere nothing changes.
         """
         if threading.current_thread() is not threading.main_thread():
@@ -42,7 +44,7 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal = signal.Signals(number)
-        for each in SIGNALS:
+        for each in SIGNALS if "WORLD_SIZE" not in os.environ else ():
             signal.signal(each, signal.SIG_DFL)
 
 

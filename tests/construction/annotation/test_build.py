@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import numpy as np
 import pytest
 import yaml
@@ -196,6 +197,30 @@ def test_names_that_are_no_text_and_words_that_are_odd(pictures: Path, tmp_path:
         load_image(tmp_path / "out" / json.loads(line)["image_path"])
 
 
+def test_records_of_other_pictures_or_missing_shares_are_refused(
+    pictures: Path, tmp_path: Path, server: ModelServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build(pictures, tmp_path / "out", server, "--share", "0/2")
+    assert build(pictures, tmp_path / "out", server, "--records-only") == 2
+    assert "of the shares 1 nothing is there yet" in capsys.readouterr().err
+    build(pictures, tmp_path / "out", server, "--share", "1/2")
+    pictures.rename(tmp_path / "elsewhere")
+    for words in (["--records-only"], ["--share", "0/2"]):
+        assert build(tmp_path / "elsewhere", tmp_path / "out", server, *words) == 2
+        assert "../pictures" in capsys.readouterr().err
+    assert build(tmp_path / "elsewhere", tmp_path / "elsewhere", server) == 2
+
+
+def test_a_model_that_answers_about_no_picture_costs_one_line(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with model_server(lambda number, body: Answer(status=400)) as blind:
+        assert build(pictures, tmp_path / "out", blind) == 2
+    told = capsys.readouterr().err
+    assert "does not answer about a picture: HTTP 400" in told
+    assert told.count("\n") == 1
+
+
 def test_what_it_wrote_itself_is_no_picture(pictures: Path, server: ModelServer) -> None:
     for _ in range(2):
         build(pictures, pictures / "made", server)
@@ -317,7 +342,7 @@ def test_unanswered_pictures_are_left_for_the_next_run(
         (["--segmenter", "no-such-folder/sam"], "cannot be loaded as a Segment Anything model"),
         (["--backgrounds", "nowhere"], "nowhere is no folder"),
         (["--vlm-url", ""], "--vlm-url, --vlm-model: name the vision-language model"),
-        (["--records-only"], "is no folder"),
+        (["--records-only"], "holds no annotations"),
     ],
 )
 def test_mistakes_cost_one_line(
@@ -329,7 +354,7 @@ def test_mistakes_cost_one_line(
     words: list[str],
     expected: str,
 ) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     assert build(pictures, tmp_path / "out", server, *words) == 2
     told = capsys.readouterr().err
     assert expected in told

@@ -13,7 +13,7 @@ from mentor.construction.annotation.location import Location, Units, location_re
 from mentor.construction.annotation.quality import MaskLimits, refusal
 from mentor.construction.annotation.segmentation import Mask, Segmenter
 from mentor.vlm.asker import Asker
-from mentor.vlm.client import Turn, encode_jpeg
+from mentor.vlm.client import ModelDown, QuestionFailed, Turn, encode_jpeg
 
 TRIES = 3
 """How often a question is asked before an answer that cannot be read is given up."""
@@ -128,7 +128,8 @@ class Annotator:
 def check_units(annotator: Annotator) -> str | None:
     """Whether the model counts places as ``annotator.units`` says, by a square of known place.
 
-    Returns None, or a warning when the square is not found at all. Raises ``ValueError`` where it counts in the other units.
+    Returns None, or a warning when the square is not found at all. Raises ``ValueError`` where it counts in the other units or
+    does not answer.
     """
     width, height = UNITS_SIZE
     box = (0.6, 0.5, 0.8, 0.8)
@@ -140,7 +141,10 @@ def check_units(annotator: Annotator) -> str | None:
     question = (
         Turn("user", location_request("red square", UNITS_SIZE, annotator.units), (jpeg,), pictures_first=True),
     )
-    told = annotator.asker.ask(question, annotator.asker.name(question), note={"about": "units"}).text
+    try:
+        told = annotator.asker.ask(question, annotator.asker.name(question), note={"about": "units"}).text
+    except QuestionFailed as error:
+        raise ModelDown(f"{annotator.asker.model.name} does not answer about a picture: {error}") from error
     agreement: dict[Units, float] = {}
     for units in ("thousandths", "pixels"):
         try:

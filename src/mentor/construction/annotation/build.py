@@ -83,6 +83,7 @@ def annotate_folder(
                 match outcome:
                     case QuestionFailed():
                         now.unanswered, now.reason = now.unanswered + 1, str(outcome)
+                        now.done -= 1
                     case Unusable():
                         file.add_failure(name, str(outcome))
                         now.failures += 1

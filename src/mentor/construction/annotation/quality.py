@@ -41,6 +41,8 @@ def refusal(mask: Mask, location: Location, before: Sequence[Mask], limits: Mask
     pixels = mask.pixels
     height, width = pixels.shape
     area = float(pixels.mean())
+    if not area:
+        return "the mask is empty"
     if mask.score < limits.min_score:
         return f"the segmenter's score is {mask.score:.2f}"
     if not limits.min_area <= area <= limits.max_area:

@@ -29,16 +29,13 @@ class Mask:
 class Segmenter(Protocol):
     """Anything that finds the pixels of located objects."""
 
-    name: str
-
     def __call__(self, picture: Image.Image, locations: Sequence[Location]) -> list[Mask]: ...
 
 
 class SegmentAnything:
     """Segment Anything (Kirillov et al. 2023) through ``transformers``: of its three masks the one it likes best."""
 
-    def __init__(self, model: Any, processor: Any, name: str) -> None:
-        self.name = name
+    def __init__(self, model: Any, processor: Any) -> None:
         self._model, self._processor = model.eval(), processor
         self._turn = threading.Lock()
 
@@ -61,7 +58,7 @@ class SegmentAnything:
             raise ValueError(
                 f"{name!r}: is no Segment Anything model, {len(report['missing_keys'])} of its weights are missing"
             )
-        return cls(model.to(device), processor, name)
+        return cls(model.to(device), processor)
 
     def __call__(self, picture: Image.Image, locations: Sequence[Location]) -> list[Mask]:
         """One mask for each location; may be called by several threads."""
@@ -100,7 +97,6 @@ class SegmentAnything:
 class Contrast:
     """What differs in colour from the frame of its box: for plain backgrounds and dry runs, no model."""
 
-    name = "contrast"
     DIFFERENT = 40.0
     """Distance in RGB, 0 to 442."""
 

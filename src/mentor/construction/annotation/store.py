@@ -51,7 +51,8 @@ class AnnotationFile:
             if others:
                 raise ValueError(f"{others[0]} is a share of another whole: keep to one N of --share I/N in {folder}")
             file._cut()
-            file.done = {line["picture"] for line in read_lines(file.path)} if file.path.exists() else set()
+            file.path.touch()  # a share may be without pictures
+            file.done = {line["picture"] for line in read_lines(file.path)}
             yield file
 
     def _cut(self) -> None:
@@ -93,6 +94,25 @@ class AnnotationFile:
             file.flush()
             os.fsync(file.fileno())
         self.done.add(line["picture"])
+
+
+def pictures_from(folder: Path, pictures: Path) -> str:
+    """The pictures' folder as seen from the annotations', so that both may be moved together."""
+    return Path(os.path.relpath(pictures.resolve(), folder.resolve())).as_posix()
+
+
+def check_complete(folder: Path, pictures: Path) -> None:
+    """Raises ``ValueError`` where ``folder`` holds no annotations of ``pictures``, or not all shares of them."""
+    try:
+        there = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))["pictures"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder} holds no annotations ({SETTINGS}: {error})") from error
+    if there != pictures_from(folder, pictures):
+        raise ValueError(f"{folder} holds the annotations of {there}, not of {pictures}")
+    found = [path.stem.split("-")[1::2] for path in shares_in(folder)]
+    missing = sorted(set(range(int(found[0][1]))) - {int(share) for share, _ in found}) if found else [0]
+    if missing:
+        raise ValueError(f"{folder}: of the shares {', '.join(map(str, missing))} nothing is there yet")
 
 
 def shares_in(folder: Path) -> list[Path]:

@@ -6,7 +6,6 @@ One file a task, so that a recipe weighs each: text_to_image, reconstruct, segme
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -15,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from mentor.construction.annotation.store import all_lines
+from mentor.construction.annotation.store import all_lines, pictures_from
 from mentor.files import whole, write_text
 
 TASKS = ("text_to_image", "reconstruct", "segment", "recover", "multi")
@@ -45,7 +44,7 @@ def write_records(folder: Path, pictures: Path, backgrounds: Iterable[str] = ())
     both may be moved together. ``backgrounds``: names of pictures that recovery puts objects on; none: the pictures
     themselves.
     """
-    above = Path(os.path.relpath(pictures.resolve(), folder.resolve()))
+    above = Path(pictures_from(folder, pictures))
     counts, others = Counter(dict.fromkeys(TASKS, 0)), list(backgrounds)
     with ExitStack() as files:
         names = (*(f"{task}.jsonl" for task in TASKS), BACKGROUNDS)
