@@ -88,12 +88,26 @@ def _launch(count: int, args: argparse.Namespace) -> NoReturn:
     names = ("resume", "overwrite", "accept-changes", "dry-run")
     flags = [f"--{name}" for name in names if getattr(args, name.replace("-", "_"))]
     out = [] if args.out is None else ["--out", str(args.out)]
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m", "mentor"]
+    launcher = [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={count}",
+        *_passed_on(),
+        "-m",
+        "mentor",
+    ]
     command = ["train", args.recipe, *args.overrides, *out, *flags, "--device", args.device]
-    # SIGUSR1 too goes on to the processes, which save; the rest are torchrun's own.
-    os.environ.setdefault("TORCHELASTIC_SIGNALS_TO_HANDLE", "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1")
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, *launcher, *command])
+
+
+def _passed_on() -> list[str]:
+    """Lets torchrun pass SIGUSR1 on too, with its own signals; older ones cannot."""
+    from torch.distributed.launcher.api import LaunchConfig
+
+    known = "signals_to_handle" in LaunchConfig.__dataclass_fields__
+    return ["--signals-to-handle=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"] if known else []
 
 
 def _sample_tokens(mentor: Mentor, states: Tensor, mask: Tensor) -> Tensor:
