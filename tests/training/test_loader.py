@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,24 @@ def test_a_dead_worker_is_told_and_the_run_can_go_on(tmp_path: Path) -> None:
     again = Trainer(config, TinyObjective(), TinyFeed(8), device="cpu")
     again.run(tmp_path / "run")
     assert again.step == 12
+
+
+def test_a_worker_that_dies_while_it_hands_over_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's signal handler speaks while the loader waits for it; where it does not, the loader itself does."""
+
+    def breaking() -> Iterator[Batch]:
+        raise ConnectionResetError(104, "Connection reset by peer")
+        yield {}
+
+    def told(seconds: float) -> None:
+        raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")
+
+    for sleep, words in ((told, "is killed by signal"), (lambda seconds: None, "broke off")):
+        loader = Loader(TinyFeed(4), range(2), share=WHOLE, workers=0)
+        loader._batches = breaking()
+        monkeypatch.setattr("mentor.training.loader.time.sleep", sleep)
+        with pytest.raises(ValueError, match=f"a data worker died while batch 0 was due .*{words}"), loader.watched():
+            loader.take(1)
 
 
 def test_other_errors_are_not_taken_for_a_dead_worker() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,7 +80,12 @@ class Loader:
             ) from error
 
     def _next(self) -> Batch:
-        batch = next(self._batches)
+        try:
+            batch = next(self._batches)
+        except (ConnectionError, EOFError) as error:
+            # A worker that dies while it hands a batch over. Torch hears of its death a moment later, and tells it from here.
+            time.sleep(5)
+            raise RuntimeError(f"DataLoader worker broke off ({error})") from error
         if isinstance(batch, _Failed):
             raise ValueError(batch.reason)
         self.delivered += 1
