@@ -257,6 +257,24 @@ def test_a_failure_after_the_answer_began_is_told_in_the_stream(broken: TestClie
     assert [list(each) for each in events(answer.text)] == [["error"]]
 
 
+def test_the_servers_own_mistake_in_a_stream_is_in_its_log(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*args: Any) -> bytes:
+        raise RuntimeError("secret details")
+
+    monkeypatch.setattr("mentor.serving.images.png_bytes", fail)
+    answer = client.post(GENERATIONS, json={"prompt": "fox", "stream": True})
+    assert events(answer.text)[0]["error"]["code"] == "internal_error"
+    assert "secret" not in answer.text
+    assert "secret details" in caplog.text
+
+
+def test_json_without_its_header_is_told_which(client: TestClient) -> None:
+    answer = client.post(GENERATIONS, content=b'{"prompt": "fox"}')
+    assert (answer.status_code, "Content-Type: application/json" in answer.text) == (400, True)
+
+
 def test_a_full_server_says_when_to_come_back(pipeline: MentorPipeline) -> None:
     with TestClient(create_app(pipeline, ServeSettings(max_queue=4, max_images=4))) as client:
         client.app.state.service.queue.settings = ServeSettings(max_queue=1, max_images=1)  # type: ignore[attr-defined]

@@ -161,7 +161,7 @@ def _annotate(args: argparse.Namespace, limits: MaskLimits, names: list[str], sh
             names,
             annotator,
             file,
-            report=lambda now: progress("pictures", now.done, now.total),
+            report=lambda now: progress("pictures", now.done + now.unanswered, now.total),
         )
     usage = annotator.asker.usage
     print(f"{done.done} of {done.total} pictures ({file.path.name})")

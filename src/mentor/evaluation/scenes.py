@@ -60,8 +60,9 @@ def draw_scenes(
         return store.pictures(painter, prompts, seeds[: len(prompts)], what=what, progress=progress)
 
     def task(name: str, what: str) -> list[tuple[Sample, Image.Image]]:
-        half = zip(samples[: max(1, len(samples) // 2)], seeds, strict=False)
-        asked = [TASKS[name](sample.scene, test, number, size=painter.size) for sample, number in half]
+        half = samples[: max(1, len(samples) // 2)]
+        numbered = zip(half, seeds[: len(half)], strict=True)
+        asked = [TASKS[name](sample.scene, test, number, size=painter.size) for sample, number in numbered]
         return list(zip(asked, drawn([each.prompt for each in asked], what), strict=True))
 
     return Drawn(

@@ -79,7 +79,9 @@ def _invalid(error: ValidationError | RequestValidationError) -> ApiError:
         return ApiError(400, f"unknown parameter '{name}'", param=name, code="unknown_parameter")
     if first["type"] == "json_invalid":
         return ApiError(400, "the body is not JSON")
-    return ApiError(400, f"{name}: {first['msg']}" if name else str(first["msg"]), param=name)
+    if name is None:
+        return ApiError(400, f"{first['msg']}: send a JSON object, and with it Content-Type: application/json")
+    return ApiError(400, f"{name}: {first['msg']}", param=name)
 
 
 def add_handlers(app: FastAPI) -> None:

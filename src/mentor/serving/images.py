@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import logging
 import secrets
 import time
 from collections import Counter
@@ -38,6 +39,8 @@ LOOK_SECONDS = 1.0
 """How often the server looks whether whoever asked is still there."""
 BEAT = 15
 """After so many looks without an event a stream says that it waits."""
+
+log = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/v1/images")
 
@@ -228,7 +231,10 @@ async def _stream(
                     body["partial_image_index"] = shown[event.index]
                     shown[event.index] += 1
                 yield _sse(body["type"], body)
-    except Exception as error:  # noqa: BLE001 - the answer has begun: what goes wrong now can only be told in it
+    except ApiError as error:  # the answer has begun: what goes wrong now can only be told in it
+        yield _sse("error", error.body())
+    except Exception as error:
+        log.exception("a stream broke off")
         yield _sse("error", as_api_error(error).body())
 
 

@@ -167,6 +167,22 @@ def test_a_folder_keeps_to_its_settings(
     assert capsys.readouterr().err.count("\n") < 3
 
 
+def test_a_run_that_made_nothing_binds_nobody(pictures: Path, tmp_path: Path, server: ModelServer) -> None:
+    with model_server(lambda number, body: Answer(status=404)) as without:
+        assert build(pictures, tmp_path / "out", without, "--vlm-model", "mistyped") == 2
+    assert build(pictures, tmp_path / "out", server) == 0
+    assert json.loads((tmp_path / "out" / "settings.json").read_text())["model"] == "looks"
+
+
+def test_annotations_without_their_settings_are_not_added_to(
+    pictures: Path, tmp_path: Path, server: ModelServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build(pictures, tmp_path / "out", server)
+    (tmp_path / "out" / "settings.json").unlink()
+    assert build(pictures, tmp_path / "out", server) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
 def test_a_share_has_one_writer(tmp_path: Path) -> None:
     program = (
         "import sys, time; from pathlib import Path\n"

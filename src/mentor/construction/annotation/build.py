@@ -83,14 +83,12 @@ def annotate_folder(
                 match outcome:
                     case QuestionFailed():
                         now.unanswered, now.reason = now.unanswered + 1, str(outcome)
-                        now.done -= 1
                     case Unusable():
                         file.add_failure(name, str(outcome))
-                        now.failures += 1
+                        now.done, now.failures = now.done + 1, now.failures + 1
                     case (picture, annotation):
                         file.add(name, picture, annotation)
-                        now.objects += len(annotation.objects)
-                now.done += 1
+                        now.done, now.objects = now.done + 1, now.objects + len(annotation.objects)
                 if report is not None:
                     report(now)
         except ModelDown as error:

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 Units = Literal["thousandths", "pixels"]
 """How the model counts: in thousandths of the sides (Qwen3-VL, InternVL) or in pixels of what it sees (Qwen2.5-VL)."""
 
@@ -24,6 +27,12 @@ class Location:
     box: tuple[float, float, float, float]
     """Left, top, right, bottom."""
     points: tuple[tuple[float, float], ...] = ()
+
+    def on(self, pixels: NDArray[np.bool_]) -> float | None:
+        """Share of the points that lie on a mask, bool [H, W]; None without points."""
+        height, width = pixels.shape
+        hits = [pixels[min(height - 1, int(y * height)), min(width - 1, int(x * width))] for x, y in self.points]
+        return float(np.mean(hits)) if hits else None
 
 
 def location_request(name: str, size: tuple[int, int], units: Units) -> str:

@@ -56,15 +56,15 @@ def refusal(mask: Mask, location: Location, before: Sequence[Mask], limits: Mask
     inside = float((pixels & box).sum() / pixels.sum())
     if inside < limits.min_inside:
         return f"only {inside:.0%} lie in its box"
-    extent = np.outer(pixels.any(axis=1), pixels.any(axis=0))
+    extent = np.zeros_like(pixels)
     rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
     extent[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
     agree = float((extent & box).sum() / (extent | box).sum())
     if agree < limits.min_extent:
         return f"its extent agrees with its box by {agree:.0%}"
-    hits = [pixels[min(height - 1, int(y * height)), min(width - 1, int(x * width))] for x, y in location.points]
-    if hits and np.mean(hits) < limits.min_points:
-        return f"{sum(map(bool, hits))} of its {len(hits)} points lie on it"
+    on = location.on(pixels)
+    if on is not None and on < limits.min_points:
+        return f"{round(on * len(location.points))} of its {len(location.points)} points lie on it"
     for number, other in enumerate(before, 1):
         overlap = float((pixels & other.pixels).sum() / (pixels | other.pixels).sum())
         if overlap > limits.max_overlap:

@@ -107,11 +107,8 @@ class Contrast:
 
     def _mask(self, pixels: NDArray[np.float32], location: Location) -> Mask:
         height, width = pixels.shape[:2]
-        left, right = int(location.box[0] * width), max(int(location.box[2] * width), int(location.box[0] * width) + 1)
-        top, bottom = (
-            int(location.box[1] * height),
-            max(int(location.box[3] * height), int(location.box[1] * height) + 1),
-        )
+        left, top = int(location.box[0] * width), int(location.box[1] * height)
+        right, bottom = max(int(location.box[2] * width), left + 1), max(int(location.box[3] * height), top + 1)
         around = np.ones((height, width), bool)
         around[top:bottom, left:right] = False
         ring = np.zeros_like(around)
@@ -119,5 +116,5 @@ class Contrast:
         frame = pixels[ring & around] if (ring & around).any() else pixels[top:bottom, left:right].reshape(-1, 3)
         differs = np.linalg.norm(pixels - np.median(frame, axis=0), axis=-1) > self.DIFFERENT
         mask = differs & ~around
-        hits = [mask[min(height - 1, int(y * height)), min(width - 1, int(x * width))] for x, y in location.points]
-        return Mask(mask, float(np.mean(hits)) if hits else 1.0)
+        on = location.on(mask)
+        return Mask(mask, 1.0 if on is None else on)

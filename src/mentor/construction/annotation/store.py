@@ -154,15 +154,15 @@ def _line(data: bytes, path: Path, number: int) -> dict[str, Any]:
 
 
 def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
-    """What the folder was made with, written by the first run."""
+    """What the folder is made with, kept from the first annotation on: a run that made none binds nobody to its mistakes."""
     path, wanted = folder / SETTINGS, json.loads(json.dumps(dict(settings)))
-    try:
-        there = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not any(share.stat().st_size for share in shares_in(folder)):
         write_text(path, json.dumps(wanted, indent=1) + "\n")
         return
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); delete it to go on") from error
+    try:
+        there = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read ({error}), but annotations are there: give another --out") from error
     unlike = [name for name in wanted if not isinstance(there, dict) or there.get(name) != wanted[name]]
     if unlike:
         was = ", ".join(f"{name} {there.get(name) if isinstance(there, dict) else None}" for name in unlike)
