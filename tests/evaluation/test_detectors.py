@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from mentor.data.colours import COLOURS as SRGB
@@ -47,7 +48,7 @@ def test_box_and_cut_out_follow_the_mask() -> None:
 
 def test_mask2former_gives_the_boxes_and_scores_of_its_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Plumbing with a tiny random network whose answer is replaced by one known query."""
-    detector = Mask2Former(str(save_mask2former(tmp_path)))
+    detector = Mask2Former(str(save_mask2former(tmp_path)), side=64)
     picture = Image.new("RGB", (96, 48), "white")
     assert all(each.mask.shape == (48, 96) for each in detector(picture))
     answer_with_a_dog(detector, monkeypatch)
@@ -56,6 +57,40 @@ def test_mask2former_gives_the_boxes_and_scores_of_its_masks(tmp_path: Path, mon
     assert found[0].score == pytest.approx(1, abs=5e-3) and found[0].mask.shape == (48, 96)
     left, top, right, bottom = found[0].box
     assert (top, right, bottom) == (0, 96, 48) and left == pytest.approx(48, abs=2)
+
+
+def test_masks_and_scores_are_those_of_transformers_where_it_computes_at_the_pictures_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A random network that finds something in every query; 384 x 384 is the one size of transformers' own masks."""
+    detector = Mask2Former(str(save_mask2former(tmp_path)), side=384)
+    monkeypatch.setattr("mentor.evaluation.detectors.LOWEST_SCORE", 0.0)
+    picture = Image.effect_noise((384, 384), 120).convert("RGB")
+    found = detector(picture)
+    inputs = detector._processor(images=[picture], return_tensors="pt")
+    assert inputs["pixel_values"].shape[-2:] == (384, 384)
+    with torch.inference_mode():
+        outputs = detector.model(**inputs)
+    wanted = detector._processor.post_process_instance_segmentation(
+        outputs, threshold=0.0, target_sizes=[(384, 384)], return_binary_maps=True
+    )[0]
+    assert len(found) == len(wanted["segments_info"]) > 0
+    ours = sorted(((each.label, each.score, each.mask) for each in found), key=lambda each: each[:2])
+    theirs = sorted(
+        (
+            (LABELS[each["label_id"]], each["score"], mask.numpy() == 1)
+            for each, mask in zip(wanted["segments_info"], wanted["segmentation"], strict=True)
+        ),
+        key=lambda each: each[:2],
+    )
+    for (label, score, mask), (other, expected, shown) in zip(ours, theirs, strict=True):
+        assert label == other and score == pytest.approx(expected, abs=2e-6) and (mask == shown).all()
+
+
+def test_pictures_are_shown_at_mmdets_size(tmp_path: Path) -> None:
+    detector = Mask2Former(str(save_mask2former(tmp_path)))
+    assert detector._processor(images=[Image.new("RGB", (512, 512))])["pixel_values"][0].shape[-2:] == (800, 800)
+    assert "800 px" in detector.name
 
 
 def test_a_detector_of_other_classes_is_refused(tmp_path: Path) -> None:

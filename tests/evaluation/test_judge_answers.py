@@ -196,6 +196,45 @@ def test_a_judge_that_goes_down_is_an_error_and_what_it_said_is_kept(tmp_path: P
     assert [verdict.score for verdict in verdicts] == [number % 5 for number in range(40)]
 
 
+def test_questions_that_a_busy_judge_left_unanswered_are_no_zeros(tmp_path: Path) -> None:
+    """Every third question meets a rate limit until its tries are used up; the others are answered in between."""
+    throttled = True
+
+    def answer(number: int, body: dict[str, Any]) -> Answer:
+        return Answer(status=429) if throttled and asked(body) % 3 == 0 else Answer("Score: 3")
+
+    with model_server(answer) as server:
+        with pytest.raises(ValueError, match=r"10 of 30 questions were left unanswered.*HTTP 429.*run again"):
+            panel(server.url, tmp_path, retries=1).ask(questions(30))
+        accepted = panel(server.url, tmp_path, retries=0, accept_unanswered=True).ask(questions(30))
+        assert [verdict.busy for verdict in accepted] == [number % 3 == 0 for number in range(30)]
+        throttled, before = False, len(server.requests)
+        verdicts = panel(server.url, tmp_path).ask(questions(30))
+    assert len(server.requests) - before == 10  # only those
+    assert [verdict.score for verdict in verdicts] == [3] * 30
+
+
+def test_a_filter_that_refuses_many_questions_in_a_row_does_not_end_the_run(tmp_path: Path) -> None:
+    def answer(number: int, body: dict[str, Any]) -> Answer:
+        refused = 10 <= asked(body) < 40
+        return Answer(status=400, body=b"content_filter") if refused else Answer("Score: 1")
+
+    with model_server(answer) as server:
+        for _ in range(2):  # also when the first ones are only read from disk
+            verdicts = panel(server.url, tmp_path, threads=2).ask(questions(50))
+            assert [verdict.score for verdict in verdicts] == [1] * 10 + [None] * 30 + [1] * 10
+            assert not any(verdict.busy for verdict in verdicts)
+
+
+def test_a_judge_that_refuses_everything_ends_the_run(tmp_path: Path) -> None:
+    with (
+        model_server(lambda number, body: Answer(status=400, body=b"no pictures here")) as server,
+        pytest.raises(ModelDown, match="no pictures here"),
+    ):
+        panel(server.url, tmp_path, threads=2).ask(questions(100))
+    assert len(server.requests) < 20
+
+
 def test_nobody_answers_at_all(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

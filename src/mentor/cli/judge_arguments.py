@@ -51,6 +51,11 @@ def add_judge_arguments(parser: argparse.ArgumentParser) -> None:
     for name, (kind, text) in numbers.items():
         flag, value = f"--judge-{name.replace('_', '-')}", getattr(default, name)
         group.add_argument(flag, type=kind, default=value, metavar="X", help=f"{text} (default: %(default)s)")
+    group.add_argument(
+        "--judge-accept-unanswered",
+        action="store_true",
+        help="count questions that a busy judge left unanswered as failures (default: stop, to be run again)",
+    )
     group.add_argument("--judge-seed", type=int, metavar="N", help="seed sent with every question (default: none)")
 
 

@@ -143,9 +143,11 @@ def read_captions(source: Source) -> list[str]:
     table = source.folder / CAPTIONS
     if table.is_file():
         with table.open(encoding="utf-8", newline="") as file:
-            captions = [row.get("Prompt") or "" for row in csv.DictReader(file)]
-        if not captions or not all(caption.strip() for caption in captions):
-            raise ValueError(f"{table}: expected a column Prompt with a caption in every row")
+            # One column, whose captions hold commas: LlamaGen reads it with tabs as separators.
+            rows = list(csv.DictReader(file, delimiter="\t"))
+        captions = [row.get("Prompt") or "" for row in rows]
+        if not captions or not all(caption.strip() for caption in captions) or any(None in row for row in rows):
+            raise ValueError(f"{table}: expected a column Prompt with a caption in every row, columns separated by tabs")
         return captions[:PICTURES]
     path = source.folder / ANNOTATIONS
     if not path.is_file():

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -84,20 +85,25 @@ class ColourNamer(Protocol):
 
 
 class Mask2Former:
-    """Mask2Former for COCO instances through ``transformers``, from a hub id or a local folder."""
+    """Mask2Former for COCO instances through ``transformers``, from a hub id or a local folder.
 
-    def __init__(self, source: str, device: str = "cpu") -> None:
+    It sees pictures at ``side`` pixels (the shorter side) as mmdet's test pipeline shows them, not at the 384 x 384 of the hub's
+    own settings.
+    """
+
+    def __init__(self, source: str, device: str = "cpu", *, side: int = 800) -> None:
         from transformers import Mask2FormerForUniversalSegmentation, Mask2FormerImageProcessorPil
 
         self.model = load_network(Mask2FormerForUniversalSegmentation, "Mask2Former", source).to(device)
-        self._processor = load_part(Mask2FormerImageProcessorPil, "Mask2Former's image processor", source)
+        size = {"shortest_edge": side, "longest_edge": side * 5 // 3}
+        self._processor = load_part(Mask2FormerImageProcessorPil, "Mask2Former's image processor", source, size=size)
         names = self.model.config.id2label
         if len(names) != len(LABELS) or names[len(LABELS) - 1] not in (LABELS[-1], f"LABEL_{len(LABELS) - 1}"):
             raise ValueError(
                 f"{source}: expected a Mask2Former of COCO's {len(LABELS)} classes, from {LABELS[0]} to {LABELS[-1]}, got "
                 f"{len(names)} classes from {names[0]} to {names[len(names) - 1]}"
             )
-        self.name, self.labels = f"Mask2Former {described(source, self.model)}", LABELS
+        self.name, self.labels = f"Mask2Former at {side} px {described(source, self.model)}", LABELS
         self.fingerprint = fingerprint(self.model, self.name)
 
     @torch.inference_mode()
@@ -105,18 +111,19 @@ class Mask2Former:
         rgb = picture.convert("RGB")
         inputs = self._processor(images=[rgb], return_tensors="pt").to(self.model.device)
         outputs = self.model(**inputs)
-        # The processor makes its map on the CPU and cannot index it by masks from elsewhere.
-        outputs.class_queries_logits = outputs.class_queries_logits.cpu()
-        outputs.masks_queries_logits = outputs.masks_queries_logits.cpu()
-        result = self._processor.post_process_instance_segmentation(
-            outputs, threshold=LOWEST_SCORE, target_sizes=[rgb.size[::-1]], return_binary_maps=True
-        )[0]
-        entries = result["segments_info"]
-        # Where nothing is found the processor gives one empty map and no entry for it.
-        found = zip(entries, result["segmentation"][: len(entries)], strict=True)
+        # As mmdet does: the best pairs of query and class, masks at the picture's size, certainty of the class times the mask's.
+        # transformers' own post-processing makes its masks at 384 x 384 and enlarges them without smoothing.
+        chances = outputs.class_queries_logits[0].softmax(-1)[:, :-1]
+        scores, places = chances.flatten().topk(len(chances))
+        logits = outputs.masks_queries_logits[0, places // len(LABELS)]
+        logits = F.interpolate(logits[None], rgb.size[::-1], mode="bilinear", align_corners=False)[0]
+        masks = logits > 0
+        sizes = masks.sum((1, 2))
+        scores = scores * (logits.sigmoid() * masks).sum((1, 2)) / (sizes + 1e-6)
         return [
-            Detection(LABELS[each["label_id"]], each["score"], box_of(mask), mask)
-            for each, mask in ((each, shown.numpy() == 1) for each, shown in found)
+            Detection(LABELS[int(places[number]) % len(LABELS)], float(scores[number]), box_of(mask), mask)
+            for number in ((scores >= LOWEST_SCORE) & (sizes > 0)).nonzero().flatten().tolist()
+            for mask in [masks[number].cpu().numpy()]
         ]
 
 

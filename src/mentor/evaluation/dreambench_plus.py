@@ -81,7 +81,13 @@ class DreamBenchPlus:
         if settings.rubrics is not None:
             rubrics = official_rubrics(settings.rubrics, settings.rubric_setting)
         judge = choose_judge(settings, sample=tools.source.sample, device=tools.device)
-        panel = Panel(judge, tools.cache / "judge", seed=settings.seed, retries=settings.retries)
+        panel = Panel(
+            judge,
+            tools.cache / "judge",
+            seed=settings.seed,
+            retries=settings.retries,
+            accept_unanswered=settings.accept_unanswered,
+        )
         places, questions = _questions(items, pictures, rubrics, settings.passes)
         if not questions:
             raise ValueError("nothing could be scored: there is no picture at all")
@@ -186,12 +192,12 @@ def _notes(items: Sequence[Item], summary: Mapping[str, Any], settings: JudgeSet
     judge, usage = summary["judge"], summary["judge"]["usage"]
     failed = sum(judge["failures"].values())
     what = "count as 0 and stay in the denominators" if counted else "are left out of the denominators (official rule)"
+    cost = f"; cost {usage['cost']:.2f} at {settings.price_in:g} and {settings.price_out:g} per million"
     notes = [
         f"Judge {judge['model']}, {judge['passes']} pass(es), rubrics: {judge['rubrics']}.",
         f"{failed} missing picture(s) or score(s) {what}; a score outside 0 to {BEST} is a failure.",
         f"Judge's answers: {usage['answers']}, of which {usage['asked']} were asked now; tokens read and written: "
-        f"{usage['prompt_tokens']} and {usage['completion_tokens']}; cost {usage['cost']:.2f} at {settings.price_in:g} and "
-        f"{settings.price_out:g} per million.",
+        f"{usage['prompt_tokens']} and {usage['completion_tokens']}{cost if settings.price_in or settings.price_out else ''}.",
         "The paper does not say with which prompt template, sampling and seeds its row was made.",
     ]
     whole = REFERENCES * len(PROMPT_TYPES)
@@ -199,4 +205,8 @@ def _notes(items: Sequence[Item], summary: Mapping[str, Any], settings: JudgeSet
         notes.append(f"{len(items)} items instead of {whole}: not comparable with published results.")
     if judge["model"].startswith("stand-in"):
         notes.append("The judge is a packaged stand-in: its scores say that the path works and nothing about quality.")
+    elif settings.rubrics is None or settings.rubric_setting != JudgeSettings.rubric_setting:
+        notes.append("The rubrics are not those of the published rows: another measurement, not comparable with them.")
+    elif judge["model"] != JudgeSettings.model:
+        notes.append(f"The judge is not {JudgeSettings.model} as in the published rows: not comparable with them.")
     return notes

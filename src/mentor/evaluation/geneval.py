@@ -220,8 +220,8 @@ def _notes(preset: str, items: Sequence[Item]) -> list[str]:
         ]
     return [
         *notes,
-        "Published rows used mmdet's Mask2Former Swin-S; here the same architecture runs through transformers with its own "
-        "resizing, so single pictures can be judged differently.",
+        "Published rows used mmdet's Mask2Former Swin-S; here the same architecture runs through transformers at the same "
+        "size; single pictures can still be judged differently.",
     ]
 
 

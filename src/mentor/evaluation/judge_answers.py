@@ -12,8 +12,8 @@ from pathlib import Path
 from PIL import Image
 
 from mentor.evaluation.protocol import Progress
-from mentor.vlm.asker import RETRIES, Asker, Usage
-from mentor.vlm.client import ModelDown, QuestionFailed, Turn, VisionLanguageModel, encode_jpeg
+from mentor.vlm.asker import PATIENCE, RETRIES, Asker, Usage
+from mentor.vlm.client import ModelBusy, ModelDown, QuestionFailed, Turn, VisionLanguageModel, encode_jpeg
 
 BEST = 4
 """Scores are whole numbers from 0 to this."""
@@ -60,12 +60,15 @@ class Verdict:
     failure: str | None = None
     silent: bool = False
     """There is no answer at all: the next run asks again."""
+    busy: bool = False
+    """There is none because the judge was busy or out of reach, not because it refused."""
 
 
 class Panel:
     """Asks one judge; raw answers are kept under ``folder``. See ``Asker`` for ``seed``, ``retries`` and ``pause``.
 
-    Without a seed they are drawn at random, as DreamBench++ does.
+    Without a seed they are drawn at random, as DreamBench++ does. ``accept_unanswered``: questions that a busy judge left
+    unanswered are failures like refused ones, not an error.
     """
 
     def __init__(
@@ -76,9 +79,12 @@ class Panel:
         seed: int | None = None,
         retries: int = RETRIES,
         pause: float = 0.5,
+        accept_unanswered: bool = False,
     ) -> None:
         self.judge, self.folder = judge, folder
-        self._asker = Asker(judge, folder, seed=seed, retries=retries, pause=pause)
+        self._accept_unanswered = accept_unanswered
+        patience = 100 if accept_unanswered else PATIENCE
+        self._asker = Asker(judge, folder, seed=seed, retries=retries, pause=pause, patience=patience)
 
     @property
     def usage(self) -> Usage:
@@ -93,7 +99,11 @@ class Panel:
     def ask(
         self, questions: Sequence[Question], *, progress: Progress | None = None, what: str = "judge"
     ) -> list[Verdict]:
-        """A verdict for each question. Raises ``ModelDown`` when the judge answers nobody; its answers so far are kept."""
+        """A verdict for each question.
+
+        Raises ``ModelDown`` when the judge answers nobody, ``ValueError`` when it was too busy for some questions: they would
+        be worth 0 points. Its answers so far are kept.
+        """
         verdicts: dict[int, Verdict] = {}
         self._asker.start()
         with ThreadPoolExecutor(max_workers=self.judge.threads) as threads:
@@ -117,6 +127,13 @@ class Panel:
             finally:
                 self._asker.stop()  # also for Ctrl-C
                 threads.shutdown(wait=False, cancel_futures=True)
+        busy = [verdict.failure for verdict in verdicts.values() if verdict.busy]
+        if busy and not self._accept_unanswered:
+            raise ValueError(
+                f"{len(busy)} of {len(questions)} questions were left unanswered by a busy judge (the last: {busy[-1]}); the "
+                f"other answers are kept in {self.folder}: run again to ask for these alone, with fewer --judge-threads or "
+                "more --judge-retries if it stays so; --judge-accept-unanswered counts them as failures"
+            )
         return [verdicts[number] for number in range(len(questions))]
 
     def _names(self, questions: Sequence[Question]) -> list[str]:
@@ -135,7 +152,8 @@ class Panel:
             try:
                 reply = self._asker.ask(question.dialogue, name, attempt=attempt, note={"pass": question.judge_pass})
             except QuestionFailed as error:
-                return Verdict(None, f"the judge did not answer: {error}", silent=True)
+                busy = isinstance(error, ModelBusy)
+                return Verdict(None, f"the judge did not answer: {error}", silent=True, busy=busy)
             except ModelDown:
                 self._asker.stop()  # before this thread can take the next question
                 raise

@@ -81,8 +81,10 @@ class JudgeSettings:
     threads: int = 8
     timeout: float = 120.0
     """Seconds without an answer after which a question is asked again."""
-    retries: int = 6
+    retries: int = 8
     """How often a judge that is busy or silent is asked again, with doubled pauses."""
+    accept_unanswered: bool = False
+    """Whether questions that it was too busy to answer count as failures; else the run ends, to be gone on with."""
     price_in: float = 0.0
     """Price of a million tokens read."""
     price_out: float = 0.0

@@ -15,9 +15,10 @@ from typing import Any
 from mentor.files import write_text
 from mentor.vlm.client import ModelBusy, ModelDown, QuestionFailed, Reply, Turn, VisionLanguageModel
 
-RETRIES = 6
-"""How often a request that found the model busy or silent is sent again, with doubled pauses."""
-_PATIENCE = 8
+RETRIES = 8
+"""How often a request that found the model busy or silent is sent again, with doubled pauses: about two minutes."""
+PATIENCE = 8
+"""How many questions in a row may stay unanswered before the model counts as down."""
 _LONGEST_PAUSE = 60.0
 
 
@@ -66,14 +67,16 @@ class Asker:
         seed: int | None = None,
         retries: int = RETRIES,
         pause: float = 0.5,
+        patience: int = PATIENCE,
     ) -> None:
         if retries < 0:
             raise ValueError(f"retries: expected 0 or more, got {retries}")
         self.model, self.folder, self.seed = model, folder, seed
         self.usage, self.served = Usage(), Counter[str]()
-        self._retries, self._pause = retries, pause
+        self._retries, self._pause, self._patience = retries, pause, patience
         self._stop, self._lock = threading.Event(), threading.Lock()
         self._silent = 0
+        self._answered = False
 
     def start(self) -> None:
         """Forgets that it was stopped, and how long the model was silent."""
@@ -118,6 +121,7 @@ class Asker:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_text(path, json.dumps(kept, indent=1))
         with self._lock:
+            self._answered = True
             self.usage.add(reply, new=new)
             self.served[reply.served] += 1
         return reply
@@ -133,10 +137,13 @@ class Asker:
                 if not left:
                     self._count_silence(error)
                     raise
-                self._stop.wait(min(_LONGEST_PAUSE, pause if error.pause is None else error.pause))
+                # At random moments, or all threads come back together and find the model as busy as before.
+                wait = pause * random.uniform(0.5, 1.0) if error.pause is None else error.pause * random.uniform(1.0, 1.2)
+                self._stop.wait(min(_LONGEST_PAUSE, wait))
                 pause *= 2
             except QuestionFailed as error:
-                self._count_silence(error)
+                if not self._answered:  # a model that answers others refuses this question alone: a content filter
+                    self._count_silence(error)
                 raise
             else:
                 with self._lock:
@@ -150,7 +157,7 @@ class Asker:
             silent = self._silent
         if isinstance(error, ModelBusy) and not error.reached:
             raise ModelDown(str(error)) from error
-        if silent >= max(_PATIENCE, self.model.threads):
+        if silent >= max(self._patience, self.model.threads):
             raise ModelDown(
                 f"{self.model.name} left {silent} questions in a row unanswered, the last: {error}"
             ) from error
