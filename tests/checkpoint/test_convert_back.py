@@ -12,6 +12,7 @@ from mentor.checkpoint.conversion import Extras
 from mentor.checkpoint.convert_back import convert_back
 from mentor.checkpoint.convert_model import convert_model
 from mentor.checkpoint.convert_parts import convert_image_tokenizer, convert_projector
+from mentor.checkpoint.layout import read_config
 from mentor.checkpoint.store import save_bundle
 from mentor.config.presets import PRESETS
 from mentor.models.image_tokenizer import ImageTokenizer
@@ -34,7 +35,7 @@ EMBEDDING = "multimodal_encoder.language_model.encoder.embed_tokens.weight"
 
 def read(path):
     content = torch.load(path, weights_only=True)
-    assert list(content) == ["model"]
+    assert list(content) in (["model"], ["model", "args"])
     return content["model"]
 
 
@@ -66,6 +67,32 @@ def test_a_model_there_and_back(tmp_path, config):
         assert_same(
             load_file(tmp_path / "again" / f"{stem}.safetensors"), load_file(tmp_path / "out" / f"{stem}.safetensors")
         )
+
+
+@pytest.mark.parametrize("policy", ["zero", "identity"])
+def test_prefix_positions_and_picture_size_come_back(tmp_path, policy):
+    config = replace(TINY, decoder=replace(TINY.decoder, prefix_rope=policy))
+    save_model(tmp_path / "out", config)
+    report = convert_back(tmp_path / "out", tmp_path / "model.pt")
+    assert not report.warnings
+    extras = Extras(language=language_folder(tmp_path / "t5"))
+    convert_model(tmp_path / "model.pt", tmp_path / "vq_ds4.pt", tmp_path / "again", PRESETS["xl"], extras)
+    again = read_config(tmp_path / "again")
+    assert (again.decoder.prefix_rope, again.image_size) == (policy, config.image_size)
+
+
+def test_activations_that_the_released_code_has_not_are_told(tmp_path):
+    config = replace(
+        TINY,
+        language=replace(TINY.language, activation="gelu_new"),
+        projector=replace(TINY.projector, activation="silu"),
+    )
+    save_model(tmp_path / "out", config)
+    told = convert_back(tmp_path / "out", tmp_path / "model.pt").warnings
+    assert [warning.split(",")[0] for warning in told] == [
+        "language.activation is gelu_new",
+        "projector.activation is silu",
+    ]
 
 
 def test_the_word_embeddings_are_one_tensor_under_two_names(tmp_path):

@@ -94,7 +94,8 @@ def test_of_a_model_on_the_hub_only_the_configuration_is_fetched(
     assert values == {key: value for key, value in local.items() if key != "missing"}
     absent = run("info", "someone/else")
     assert (absent.status, absent.err.count("\n")) == (2, 1)
-    assert json.loads(run("info", "BleachNick/Mentor", "--json").out)["parameters"]["total"] == 2_310_680_832
+    for name in ("BleachNick/Mentor", "BleachNick/Mentor@main"):  # nothing is downloaded
+        assert json.loads(run("info", name, "--json").out)["parameters"]["total"] == 2_310_680_832
 
 
 def test_an_unknown_name_is_told_the_known_ones(run: Run) -> None:

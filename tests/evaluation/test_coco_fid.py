@@ -106,6 +106,16 @@ def test_missing_pictures_are_counted(tmp_path: Path) -> None:
     assert (scores.summary["scored"], scores.summary["failed"]) == (10, 2) and scores.summary["fid"] > 0
 
 
+def test_captions_with_commas_and_quotes_are_read_whole(tmp_path: Path) -> None:
+    """As LlamaGen's file has them: one column, no quotes around captions that hold commas."""
+    said = ["A furry, black bear standing in a rocky, weedy, area.", 'A sign that says "stop"', "a dog"]
+    (tmp_path / "coco_captions.csv").write_text("Prompt\n" + "\n".join(said) + "\n")
+    assert [item.text for item in BENCHMARK.items(Source(tmp_path))] == said
+    (tmp_path / "coco_captions.csv").write_text("Prompt\na dog\tanother column\n")
+    with pytest.raises(ValueError, match="separated by tabs"):
+        BENCHMARK.items(Source(tmp_path))
+
+
 def test_bad_folders_are_named(tmp_path: Path, folder: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()

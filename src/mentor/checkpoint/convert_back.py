@@ -23,6 +23,7 @@ from mentor.checkpoint.official import (
 from mentor.checkpoint.strict import check_names
 from mentor.checkpoint.tensors import read_tensors
 from mentor.config.model import ImageTokenizerConfig, MentorConfig
+from mentor.config.presets import PRESETS
 from mentor.models.image_tokenizer import ImageTokenizer
 from mentor.models.mentor import Mentor
 
@@ -51,9 +52,35 @@ def convert_back(source: Path, out: Path, tokenizer_out: Path | None = None) -> 
     if config.vision is None:
         report.notes.append(f"the language encoder is not in {out.name}: LlamaGen's files have none")
     codes = _image_tokenizer(source, config.image_tokenizer, tokenizer_out, report)
-    _write({out: {"model": model}, tokenizer_out: {"model": codes}})
+    report.warnings += _not_said(config)
+    _write({out: {"model": model, "args": _arguments(config)}, tokenizer_out: {"model": codes}})
     report.notes.append(f"the image tokenizer is {tokenizer_out}")
     return report
+
+
+def _arguments(config: MentorConfig) -> dict[str, object]:
+    """What the reference's training keeps of its command line and a conversion reads: prefix positions and picture size.
+
+    As a dictionary, not its argparse.Namespace, which torch.load(weights_only=True) would refuse.
+    """
+    fix = {"zero": "gpt", "identity": "gpt-empty-fix"}[config.decoder.prefix_rope]
+    return {"fix": fix, "image_size": config.image_size}
+
+
+def _not_said(config: MentorConfig) -> list[str]:
+    """Activations other than the released code's: weights do not tell them, so they are lost, a sentence each."""
+    released = PRESETS["llamagen-xl" if config.vision is None else "xl"]
+    found = []
+    for part in ("language", "connector", "projector"):
+        mine, theirs = getattr(config, part), getattr(released, part)
+        if mine is None or theirs is None or (part == "language" and config.vision is None):
+            continue  # LlamaGen's language encoder is not written
+        if mine.activation != theirs.activation:
+            found.append(
+                f"{part}.activation is {mine.activation}, the released code computes with {theirs.activation}: it draws other "
+                f"pictures with these weights; to convert them again, give --config with {part}.activation"
+            )
+    return found
 
 
 def _projector(path: Path) -> dict[str, Tensor]:

@@ -102,7 +102,9 @@ def _read_one(path: Path) -> tuple[Callable[[], dict[str, Tensor]], list[str], d
         state, _ = _weights(load(), path)
         return {name: state[stored] for name, stored in names.items()}
 
-    return read, notes, dict(vars(args)) if isinstance(args, argparse.Namespace) else {}
+    if isinstance(args, argparse.Namespace):
+        args = vars(args)
+    return read, notes, dict(args) if isinstance(args, dict) else {}
 
 
 def _open(path: Path) -> tuple[Any, Callable[[], Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -31,10 +32,10 @@ class Raw:
 
 
 RAW = {
-    "BleachNick/Mentor": Raw("xl", ("stage2.pt", "*stage2*.pt", "*stage1*.pt"), ("vq_ds16_t2i.pt", "*vq*16*.pt")),
+    "BleachNick/Mentor": Raw("xl", ("stage2.pt", "*stage2*.pt"), ("vq_ds16_t2i.pt", "*vq*16*.pt")),
     "peizesun/llamagen_t2i": Raw(
         "llamagen-xl",
-        ("t2i_XL_stage2_512.pt", "t2i_XL_stage1_256.pt"),
+        ("t2i_XL_stage2_512.pt",),
         ("vq_ds16_t2i.pt",),
         (TEXT_TOKENIZER, "model*.safetensors", "model.safetensors.index.json"),
     ),
@@ -71,7 +72,9 @@ def convert_released(
     out.parent.mkdir(parents=True, exist_ok=True)
     with WeakFileLock(out.with_name(f"{out.name}.lock")), _bar(f"Converting {model.name}", shown=progress) as told:
         if not (out / CONFIG).is_file():  # else another process was faster
-            convert_model(model, tokenizer, out, PRESETS[raw.preset], Extras(language=language, hub=hub), told)
+            report = convert_model(model, tokenizer, out, PRESETS[raw.preset], Extras(language=language, hub=hub), told)
+            for warning in report.warnings:
+                warnings.warn(f"{hub_id}: {warning}", stacklevel=2)
     return out
 
 
@@ -89,18 +92,16 @@ def _converted(hub_id: str, hub: HubOptions) -> Path | None:
 
 
 def _fetch(hub_id: str, patterns: tuple[str, ...], hub: HubOptions) -> tuple[Path, Path]:
-    """The snapshot folder, and the first file in it that matches the first pattern that any file matches."""
-    failure: ValueError | None = None
+    """The snapshot folder, and the first file in it that matches the first pattern that any file matches.
+
+    A download that fails is an error and no reason to look for a file of another name: that may be another stage's.
+    """
     for pattern in patterns:
-        try:
-            folder = download(hub_id, hub, hub.revision, [pattern])
-        except ValueError as error:
-            failure = error
-            continue
+        folder = download(hub_id, hub, hub.revision, [pattern])
         files = sorted(path for path in folder.rglob("*.pt") if fnmatch(path.relative_to(folder).as_posix(), pattern))
         if files:
             return folder, files[0]
-    raise failure or ValueError(f"{hub_id} has no file {' or '.join(patterns)} in the hub or its cache")
+    raise ValueError(f"{hub_id} has no file {' or '.join(patterns)} in the hub or its cache")
 
 
 @contextmanager

@@ -86,8 +86,9 @@ def _describe_bundle(name: str) -> dict[str, Any]:
     from mentor.checkpoint.released import RAW
 
     here = name in shipped_models() or Path(name).expanduser().exists()
-    if name in RAW and not here:  # no configuration lies there, but which model it is is known
-        return describe(PRESETS[RAW[name].preset])
+    raw = RAW.get(name.partition("@")[0])
+    if raw is not None and not here:  # no configuration lies there, but which model it is is known
+        return describe(PRESETS[raw.preset])
     try:
         folder = locate(name, HubOptions(), only_config=True)
     except ValueError as error:
