@@ -24,7 +24,10 @@ def run(args: argparse.Namespace) -> int:
 
         # A recipe as well: its header stays a comment.
         print("\n".join(f"# {line}".rstrip() for line in recipe_header(args.recipe).splitlines()) + "\n")
-        print(yaml.safe_dump(to_dict(load_recipe(args.recipe)), sort_keys=False), end="")
+        values = to_dict(load_recipe(args.recipe))
+        # The length as the recipe has it: steps would stay as they are when a copy's batch changes.
+        del values["schedule"]["samples" if values["schedule"]["samples"] is None else "steps"]
+        print(yaml.safe_dump(values, sort_keys=False), end="")
         return 0
     names = recipe_names()
     if args.plain:

@@ -79,7 +79,7 @@ def read_yaml(path: str | Path, _seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     base = values.pop("base", None)
     if base is None:
         return values
-    return merge(read_yaml(path.parent / str(base), (*_seen, path)), values, clears=True)
+    return overlay(read_yaml(path.parent / str(base), (*_seen, path)), values)
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any], *, clears: bool = False) -> dict[str, Any]:
@@ -94,6 +94,16 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any], *, clears: bool = Fa
     return merged
 
 
+def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``merge`` with ``clears``; of ``schedule.steps`` and ``samples``, one in ``over`` displaces the other in ``base``."""
+    merged, said = merge(base, over, clears=True), over.get("schedule")
+    lengths = {"steps", "samples"} & set(said) if isinstance(said, Mapping) else set()
+    if len(lengths) == 1:
+        displaced = {"steps", "samples"} - lengths
+        merged["schedule"] = {key: value for key, value in merged["schedule"].items() if key not in displaced}
+    return merged
+
+
 def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Overlays ``a.b=value`` strings (values read as YAML) on nested data. Raises ValueError if one has no '='."""
     result = dict(values)
@@ -105,7 +115,7 @@ def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[
             value: Any = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ValueError(f"override '{override}': the value is not valid YAML") from error
-        result = merge(result, nested(path.strip(), value), clears=True)
+        result = overlay(result, nested(path.strip(), value))
     return result
 
 

@@ -73,6 +73,8 @@ class ScheduleConfig:
     """The learning rate as a share of its peak, over ``steps`` optimiser steps."""
 
     steps: int = 1000
+    samples: int | None = None
+    """The same length in samples: ``load_recipe`` makes it ``steps`` of the effective batch (batch_size x accumulate)."""
     kind: Literal["cosine", "linear", "constant", "released_cosine", "released_linear"] = "cosine"
     """``released_*``: as the released code computes it, which counts the run in batches (steps x ``optim.accumulate``) but
     moves on once a step: with 4 batches a step the warm-up is 4 times as long and a quarter of the decay is seen."""

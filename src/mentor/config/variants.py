@@ -50,18 +50,25 @@ def with_answers(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_steps(values: Mapping[str, Any]) -> dict[str, Any]:
-    """``schedule.samples``, the samples of the whole run, as steps of the effective batch; given steps win."""
-    schedule = dict(_section(values, "schedule"))
-    samples = schedule.pop("samples", None)
-    if samples is not None and "steps" not in schedule:
-        size = _section(values, "data").get("batch_size", 64)
-        accumulate = _section(values, "optim").get("accumulate", 1)
-        numbers = {"schedule.samples": samples, "data.batch_size": size, "optim.accumulate": accumulate}
-        for key, number in numbers.items():
-            if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-                raise ValueError(f"{key}: expected a whole number of 1 or more, got {number!r}")
-        schedule["steps"] = -(-samples // (size * accumulate))
-    return {**values, "schedule": schedule} if "schedule" in values else dict(values)
+    """``schedule.samples``, the samples of the whole run, as steps of the effective batch too.
+
+    Raises ValueError for samples and steps side by side, and for numbers that cannot be.
+    """
+    schedule = _section(values, "schedule")
+    samples, steps = schedule.get("samples"), schedule.get("steps")
+    if samples is None:
+        return dict(values)
+    if steps is not None:
+        raise ValueError(
+            f"schedule: give the run's length as samples or as steps, not both (got {samples} and {steps})"
+        )
+    size = _section(values, "data").get("batch_size", 64)
+    accumulate = _section(values, "optim").get("accumulate", 1)
+    numbers = {"schedule.samples": samples, "data.batch_size": size, "optim.accumulate": accumulate}
+    for key, number in numbers.items():
+        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+            raise ValueError(f"{key}: expected a whole number of 1 or more, got {number!r}")
+    return {**values, "schedule": {**schedule, "steps": -(-samples // (size * accumulate))}}
 
 
 def _consistent(values: dict[str, Any]) -> dict[str, Any]:

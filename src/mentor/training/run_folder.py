@@ -31,8 +31,9 @@ _FREE = (
     "data.rejects",
     "data.reject_limit",
     "optim.skip_nonfinite",
+    "schedule.samples",
 )
-"""What may differ when a run goes on: it does not change the result."""
+"""What may differ when a run goes on: it does not change the result, or follows from what is compared (samples: the steps)."""
 _FIXED = (
     "objective",
     "model",
