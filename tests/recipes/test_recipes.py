@@ -117,6 +117,7 @@ def test_a_recipe_builds_its_model(
     counts = {"train": config.data.samples, "held_out": config.data.held_out}
     precompute(tmp_path / "shards", dict.fromkeys(counts, mixture), counts, encoders, origin_of(config, bundle))
     objective, feed = build(config)
+    assert feed.packing == objective.packing == config.data.packing
     trainer = Trainer(config, objective, feed, device="cpu")
     lines = "\n".join(trainer.describe())
     assert "warm-up steps: 2" in lines

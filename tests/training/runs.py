@@ -69,7 +69,8 @@ def train_mentor(
     train, held_out = (PrecomputedDataset(shards, split) for split in ("train", "held_out"))
     options = MentorObjectiveConfig(condition_dropout=0.3)
     objective = MentorObjective(tiny_bundle(), processor(), options, held_out, packing=packing)
-    feed = MentorFeed(train, processor(), batch_size=config.data.batch_size, length_multiple=1, seed=0)
+    batch_size = config.data.batch_size
+    feed = MentorFeed(train, processor(), batch_size=batch_size, length_multiple=1, seed=0, packing=packing)
     _finish(Trainer(config, objective, feed, device="cpu"), folder, end)
     assert bool(compiled_graphs()) == config.compile
 

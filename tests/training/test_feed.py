@@ -9,16 +9,20 @@ import pytest
 import torch
 
 from mentor.training.feed import MentorFeed, collate
+from mentor.training.protocol import Share
 from tests.training.tiny_mentor import dataset, processor, rows
 
 
-def _feed(folder: Path, count: int = 26, batch_size: int = 4, seed: int = 0, multiple: int = 1) -> MentorFeed:
+def _feed(
+    folder: Path, count: int = 26, batch_size: int = 4, seed: int = 0, multiple: int = 1, packing: bool = False
+) -> MentorFeed:
     data = dataset(folder, count)
-    return MentorFeed(data, processor(), batch_size=batch_size, length_multiple=multiple, seed=seed)
+    return MentorFeed(data, processor(), batch_size=batch_size, length_multiple=multiple, seed=seed, packing=packing)
 
 
-def test_an_epoch_shows_every_sample_at_most_once(tmp_path: Path) -> None:
-    feed = _feed(tmp_path / "s")
+@pytest.mark.parametrize("packing", [False, True])
+def test_an_epoch_shows_every_sample_at_most_once(tmp_path: Path, packing: bool) -> None:
+    feed = _feed(tmp_path / "s", packing=packing)
     assert feed.batches_per_epoch == 6
     known = {tuple(row.codes.tolist()) for row in rows(26)}
     epochs = []
@@ -48,6 +52,21 @@ def test_similar_lengths_come_together(tmp_path: Path) -> None:
         padding += int((~mask).sum())
         total += mask.numel()
     assert padding / total < 0.1  # 0.3 in random order
+
+
+def test_packed_batches_keep_their_mix_of_tasks_and_processes_fair_shares(tmp_path: Path) -> None:
+    """Sorted by length over many batches, nearly every step would train a single task."""
+    mixed = {}
+    for packing in (False, True):
+        feed = _feed(tmp_path / str(packing), count=256, batch_size=16, packing=packing)
+        batches = [feed.batch(index) for index in range(feed.batches_per_epoch)]
+        largest = [max(batch["tasks"].count(task) for task in set(batch["tasks"])) / 16 for batch in batches]
+        mixed[packing] = sum(share < 0.75 for share in largest) / len(largest)
+    assert mixed[False] < 0.4 and mixed[True] == 1.0  # a third of the samples is of each task
+    for index in range(feed.batches_per_epoch):
+        assert batches[index]["lengths"] == sorted(batches[index]["lengths"])
+        shares = [sum(feed.batch(index, Share(rank, 2))["lengths"]) for rank in range(2)]
+        assert abs(shares[0] - shares[1]) / sum(shares) < 0.12
 
 
 def test_a_batch_holds_its_rows(tmp_path: Path) -> None:

@@ -64,7 +64,9 @@ def test_other_changes_must_be_accepted(run: Path, key: str, value: object) -> N
     assert open_run(run, other) is not None, "the folder's recipe is the new one"
 
 
-@pytest.mark.parametrize(("key", "value"), [("seed", 5), ("data__batch_size", 3), ("optim__kind", "muon")])
+@pytest.mark.parametrize(
+    ("key", "value"), [("seed", 5), ("data__batch_size", 3), ("data__packing", False), ("optim__kind", "muon")]
+)
 def test_what_all_else_follows_from_may_not_change(run: Path, key: str, value: object) -> None:
     with pytest.raises(
         ValueError, match=rf"another recipe \(.*{key.replace('__', '.')}: .*another --out, or --overwrite"

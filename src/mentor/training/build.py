@@ -151,6 +151,7 @@ def _from_shards(config: TrainConfig, bundle: Bundle, processor: Processor) -> _
         batch_size=config.data.batch_size,
         length_multiple=config.data.length_multiple,
         seed=config.seed,
+        packing=config.data.packing,
     )
     return feed, held_out, train.counts(), not_heeded(config, origin)
 

@@ -1,4 +1,4 @@
-"""Batches of precomputed samples: similar prompt lengths together, in an order that follows from (seed, epoch) alone.
+"""Batches of precomputed samples, in an order that follows from (seed, epoch) alone.
 
 Shape letters: B batch, S condition tokens, L image tokens, M images of all prompts, P visual tokens, Dv their width,
 T tokens of a query text.
@@ -18,22 +18,31 @@ from mentor.data.shards import PrecomputedDataset, Row
 from mentor.training.protocol import WHOLE, Batch, Share
 
 _POOL_BATCHES = 32
-"""Batches that are sorted by length together: enough to waste little padding, few enough to stay well shuffled."""
+"""Padded batches that are sorted by length together: enough to waste little padding, few enough to stay well shuffled."""
 
 
 class MentorFeed:
-    """Shuffled batches with little padding; every epoch shows every sample at most once.
+    """Shuffled batches, the shorter prompts of each first; every epoch shows every sample at most once.
 
-    Raises ValueError if there are fewer samples than a batch needs.
+    Without ``packing`` a batch holds prompts of similar length, which are padded little. Raises ValueError if there are fewer
+    samples than a batch needs.
     """
 
     def __init__(
-        self, dataset: PrecomputedDataset, processor: Processor, *, batch_size: int, length_multiple: int, seed: int
+        self,
+        dataset: PrecomputedDataset,
+        processor: Processor,
+        *,
+        batch_size: int,
+        length_multiple: int,
+        seed: int,
+        packing: bool = False,
     ) -> None:
         if len(dataset) < batch_size:
             raise ValueError(f"the shards hold {len(dataset)} samples, fewer than one batch of {batch_size}")
         self.dataset, self.processor = dataset, processor
         self.batch_size, self.length_multiple, self.seed = batch_size, length_multiple, seed
+        self.packing = packing
         self.batches_per_epoch = len(dataset) // batch_size
         self._order = lru_cache(maxsize=2)(self._draw_order)
 
@@ -51,8 +60,12 @@ class MentorFeed:
         """Sample numbers [batches, B] of an epoch."""
         rng = np.random.default_rng([self.seed, epoch])
         kept = rng.permutation(len(self.dataset))[: self.batches_per_epoch * self.batch_size]
-        pools = np.split(kept, range(_POOL_BATCHES * self.batch_size, len(kept), _POOL_BATCHES * self.batch_size))
         lengths = self.dataset.lengths
+        if self.packing:
+            # Nothing is padded, so a batch keeps its mix of tasks; sorted, every n-th sample of it is a fair share.
+            batches = kept.reshape(-1, self.batch_size)
+            return np.take_along_axis(batches, np.argsort(lengths[batches], axis=1, kind="stable"), axis=1)
+        pools = np.split(kept, range(_POOL_BATCHES * self.batch_size, len(kept), _POOL_BATCHES * self.batch_size))
         ordered = np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools])
         return rng.permutation(ordered.reshape(-1, self.batch_size))
 

@@ -43,6 +43,7 @@ _FIXED = (
     "ema",
     "seed",
     "data.batch_size",
+    "data.packing",
     "data.precomputed",
     "optim.kind",
     "optim.accumulate",
