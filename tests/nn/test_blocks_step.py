@@ -7,10 +7,11 @@ from contextlib import suppress
 import pytest
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from mentor.config.model import DecoderConfig
 from mentor.models import decoder as module
-from mentor.models.decoder import Decoder
+from mentor.models.decoder import Decoder, DecoderBlock
 from mentor.nn.attention import KVCache, LayerCache
 from mentor.nn.native.library import native, plain
 from tests.nn.native.variants import use, variants
@@ -122,6 +123,36 @@ def test_a_forward_put_in_a_module_s_place_is_called():
     original = linear.forward
     linear.forward = lambda x: heard.append(x.shape) or original(x)
     steps(decoder)
+    assert len(heard) == CONFIG.num_tokens + 1
+
+
+def test_a_block_that_was_changed_is_called():
+    """One with another function in its place, one of a class that builds on ours, one that every module's hook hears of."""
+    decoder, heard = decoder_of(), []
+    block = decoder.layers[1]
+    original = block.forward
+    block.forward = lambda x, *rest: heard.append(x.shape) or original(x, *rest)
+    steps(decoder)
+    assert len(heard) == CONFIG.num_tokens + 1
+
+    class Skipped(DecoderBlock):
+        def forward(self, x: torch.Tensor, *_: object) -> torch.Tensor:
+            return x
+
+    decoder = decoder_of()
+    before = steps(decoder)
+    decoder.layers[1].__class__ = Skipped
+    changed = steps(decoder)  # compares the steps with teacher forcing
+    assert (changed - before).abs().max() > 1e-2
+
+    heard.clear()
+    handle = register_module_forward_hook(lambda module, *_: heard.append(module) if module is block else None)
+    try:
+        decoder = decoder_of()
+        block = decoder.layers[1]
+        steps(decoder)
+    finally:
+        handle.remove()
     assert len(heard) == CONFIG.num_tokens + 1
 
 

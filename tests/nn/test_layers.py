@@ -38,6 +38,14 @@ def test_rms_norm_gradient_is_the_derivative(shape):
         torch.testing.assert_close(got, want, atol=1e-12, rtol=1e-10)
 
 
+def test_rms_norm_has_no_second_derivative():
+    """Its gradient is written by hand, for one derivative: a second one through it would leave terms out."""
+    x = torch.ones(2, 8, requires_grad=True)
+    (grad,) = torch.autograd.grad(RMSNorm(8)(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        (x.sum() + grad.square().sum()).backward()
+
+
 def test_rms_norm_keeps_bfloat16_and_stays_close_to_float32():
     torch.manual_seed(0)
     x = torch.randn(16, 256)

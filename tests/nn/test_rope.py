@@ -54,6 +54,18 @@ def test_rotation_is_made_on_the_cpu_whatever_the_default_device():
         assert grid_rotation(2, 8).device == CPU
 
 
+def test_tables_are_float32_whatever_the_default_is():
+    before = torch.get_default_dtype()
+    for default in (torch.float64, torch.bfloat16):
+        torch.set_default_dtype(default)
+        try:
+            tables = grid_rotation(3, 8), prefix_rotation("identity", 5, 8, CPU)
+        finally:
+            torch.set_default_dtype(before)
+        assert [table.dtype for table in tables] == [torch.float32] * 2
+        assert torch.equal(tables[0], grid_rotation(3, 8))
+
+
 def test_head_width_must_share_evenly():
     with pytest.raises(ValueError, match="divisible by 4"):
         grid_rotation(4, 10)

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils.flop_counter import FlopCounterMode
 
 from mentor.nn.rope import grid_rotation, rotate
 from mentor.nn.streaming import AMX_ROWS, MAX_ROWS, StreamingLinear, attend_step, most_rows, native, rms_norm
@@ -167,7 +169,9 @@ def test_what_the_kernels_do_not_take(monkeypatch):
     assert native(x.bfloat16(), weight, 2) is None
     assert native(x, weight.to("meta"), 2) is None
     assert native(torch.randn(8, 2).T, weight, 2) is None
-    assert native(x, weight.as_subclass(type("Other", (torch.Tensor,), {})), 2) is None
+    other = type("Other", (torch.Tensor,), {})
+    assert native(x, weight.as_subclass(other), 2) is None
+    assert native(x.as_subclass(other), weight, 2) is None
     for rows in (0, MAX_ROWS + 1):
         assert native(x, weight, rows) is None
     layer = StreamingLinear(8, 6)
@@ -176,6 +180,19 @@ def test_what_the_kernels_do_not_take(monkeypatch):
         torch.testing.assert_close(layer(many), F.linear(many, layer.weight))
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         layer(torch.randn(2, 4))
+
+
+def test_who_follows_the_operations_sees_them(monkeypatch):
+    """Each of these reads an operation as it is dispatched: one that the kernels did would be missing, or wrong."""
+    use(monkeypatch, ())
+    layer, x = StreamingLinear(32, 6), torch.randn(5, 2, 32)
+    expected = torch.stack([F.linear(each, layer.weight) for each in x])
+    with FlopCounterMode(display=False) as counted:
+        torch.testing.assert_close(layer(x), expected)
+    assert counted.get_total_flops() == 2 * 5 * 2 * 32 * 6
+    torch.testing.assert_close(torch.func.vmap(layer)(x), expected)
+    torch.testing.assert_close(make_fx(layer)(x[0])(x[1]), expected[1])  # traced with one input, called with another
+    assert native(x, layer.weight, 10) is not None, "afterwards all is as before"
 
 
 def test_matrix_units_leave_fewer_rows_to_the_kernels(monkeypatch):

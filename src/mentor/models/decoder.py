@@ -158,9 +158,10 @@ class Decoder(nn.Module):
                 bias = attention_bias(visible[:, None, None], x.dtype)
             rotation = self.rotation[index : index + 1]
             assert isinstance(start, int), start
-            stepped = None if self.training else blocks_step(self.layers, x, rotation, bias, cache, start)
-            if stepped is not None:
-                return self._head(stepped[:, -1])
+            if not self.training:
+                stepped = blocks_step(self.layers, DecoderBlock, x, rotation, bias, cache, start)
+                if stepped is not None:
+                    return self._head(stepped[:, -1])
         for layer, layer_cache in zip(self.layers, cache.layers, strict=True):
             x = layer(x, rotation, bias, layer_cache, start)
         return self._head(x[:, -1])

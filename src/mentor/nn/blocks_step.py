@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
 
 from mentor.nn.attention import CausalSelfAttention, KVCache
 from mentor.nn.layers import RMSNorm, SwiGLU
@@ -31,23 +32,29 @@ _KINDS: tuple[type[nn.Module], ...] = (
 
 
 def blocks_step(
-    blocks: Iterable[nn.Module], x: Tensor, rotation: Tensor, bias: Tensor | None, cache: KVCache, start: int
+    blocks: Iterable[nn.Module],
+    kind: type[nn.Module],
+    x: Tensor,
+    rotation: Tensor,
+    bias: Tensor | None,
+    cache: KVCache,
+    start: int,
 ) -> Tensor | None:
     """The blocks one after the other: [B, 1, D] -> [B, 1, D]; the cache is written at ``start``.
 
-    blocks: each is ``x + attention(attention_norm(x))``, then ``+ feed_forward(ffn_norm(.))``; rotation: float32 [1, K/2, 2];
-    bias: [B, 1, 1, start + 1] or None. Returns None where PyTorch must do it (``native``), and where a module is not as it was
-    built: an adapter took its place, or a hook waits for its output.
+    kind: the blocks' class, which is ``x + attention(attention_norm(x))``, then ``+ feed_forward(ffn_norm(.))``; rotation:
+    float32 [1, K/2, 2]; bias: [B, 1, 1, start + 1] or None. Returns None where PyTorch must do it (``native``), and where a
+    module is not as it was built: another class or an adapter took its place, or a hook waits for its output.
     """
     first = cache.layers[0]
     batch, heads, capacity, head_width = first.keys.shape
     kernels = attention_kernels(x, rotation, first.keys, first.values, start, bias)
-    if kernels is None or x.shape[2:] != (heads * head_width,):
+    if kernels is None or x.shape[2:] != (heads * head_width,) or _has_any_global_hook():
         return None
     config: tuple[float, int] | None = None
     pointers: list[int] = []
     for block, layer in zip(blocks, cache.layers, strict=True):
-        found = _read(block, x)
+        found = _read(block, x) if type(block) is kind else None
         if found is None or found[0] != (config or found[0]) or not _alike(first.keys, layer.keys, layer.values):
             return None
         config = found[0]
@@ -97,7 +104,7 @@ def _read(block: nn.Module, x: Tensor) -> tuple[tuple[float, int], list[int]] | 
     modules: tuple[Any, ...] = norm, inner["wqkv"], inner["wo"], ffn_norm, outer["w1"], outer["w3"], outer["w2"]
     if any(type(module) is not kind or _heard(module) for module, kind in zip(modules, _KINDS, strict=True)):
         return None
-    if norm.eps != ffn_norm.eps or _heard(attention) or _heard(feed_forward) or _hooked(block):
+    if norm.eps != ffn_norm.eps or _heard(attention) or _heard(feed_forward) or _heard(block):
         return None
     width, hidden = x.shape[-1], modules[4].weight.shape[0]
     square, wide = (width, width), (hidden, width)
@@ -115,8 +122,4 @@ def _read(block: nn.Module, x: Tensor) -> tuple[tuple[float, int], list[int]] | 
 
 def _heard(module: nn.Module) -> bool:
     """Whether somebody waits for a module's call, or has put a function of his own in its place."""
-    return _hooked(module) or "forward" in module.__dict__
-
-
-def _hooked(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+    return bool(module._forward_hooks or module._forward_pre_hooks) or "forward" in module.__dict__

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from mentor.nn.streaming import StreamingLinear, rms_norm
 
@@ -30,6 +31,7 @@ class _RMSNormFunction(torch.autograd.Function):
         return normed * weight
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         (grad,) = gradients
         normed, scale, weight = ctx.saved_tensors

@@ -64,7 +64,7 @@ def _attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     bounds = [length * number // chunks for number in range(chunks + 1)]
     attended = []
     for start, end in pairwise(bounds):
-        mask = torch.full((end - start, end), -torch.inf, dtype=queries.dtype).triu_(start + 1)
+        mask = torch.full((end - start, end), -torch.inf, dtype=queries.dtype, device=queries.device).triu_(start + 1)
         logits = torch.baddbmm(mask, queries[:, start:end], keys[:, :end].transpose(1, 2))
         attended.append(logits.softmax(-1) @ values[:, :end])
     return torch.cat(attended, dim=1)

@@ -41,7 +41,7 @@ def prefix_rotation(policy: Literal["identity", "zero"], length: int, head_width
     ``identity`` leaves them unrotated (MENTOR's correction). ``zero`` erases them, as stock LlamaGen does: every
     condition token then gets the attention logit 0.
     """
-    turn = torch.zeros(2, device=device)
+    turn = torch.zeros(2, dtype=torch.float32, device=device)
     if policy == "identity":
         turn[0] = 1.0  # on the device: copying a tensor there would wait for it
     return turn.expand(length, head_width // 2, 2)

@@ -23,6 +23,8 @@ MAX_ROWS = 32
 AMX_ROWS = 8
 """The same in bfloat16 on a processor with matrix units: with 16, PyTorch's products are as fast there."""
 _DTYPES = (torch.float32, torch.bfloat16)
+_PLAIN = (Tensor, nn.Parameter)
+"""Other classes may be quantised, or spread over devices."""
 
 
 class StreamingLinear(nn.Linear):
@@ -134,17 +136,20 @@ def most_rows(dtype: torch.dtype) -> int:
 def native(x: Tensor, other: Tensor, rows: int) -> CDLL | None:
     """The kernels, where they can read both tensors and are fast for so many rows of ``x``.
 
-    Tensors that are dense, of one number type and on the CPU; no gradient is wanted.
+    Tensors that are dense, of one number type and on the CPU; no gradient is wanted, and nobody follows PyTorch's operations.
     """
     if (
         torch.is_grad_enabled()
         or torch.compiler.is_compiling()
         or torch.jit.is_tracing()
+        or torch._C._len_torch_dispatch_stack()  # fake tensors, counted operations, ``make_fx``
+        or torch._C._are_functorch_transforms_active()  # ``vmap``: a tensor has dimensions that it does not show
         or not (x.is_cpu and other.is_cpu)
         or x.dtype not in _DTYPES
         or other.dtype is not x.dtype
         or not (x.is_contiguous() and other.is_contiguous())
-        or type(other) not in (Tensor, nn.Parameter)  # neither quantised nor spread over devices
+        or type(x) not in _PLAIN
+        or type(other) not in _PLAIN
         or torch.is_autocast_enabled("cpu")
         or not 0 < rows <= most_rows(x.dtype)
     ):
