@@ -43,7 +43,7 @@ def main(out: Path, model: str = "mini", seeds: int = 3) -> None:
         output = pipeline(list(PROMPTS.values()), num_images=seeds, on_token=on_token)
     made = time.perf_counter()
 
-    record = {"version": __version__, "model": model, **asdict(output.settings)}
+    record = {"version": __version__, "model": model, **asdict(output.settings), "device": pipeline.device.type}
     files, entries = [], []
     for number, (name, prompt) in enumerate(PROMPTS.items()):
         rows = slice(number * seeds, (number + 1) * seeds)

@@ -175,6 +175,7 @@ def test_info_reads_the_settings_back(run: Run, tiny_model: Path, out: Path) -> 
     plain, as_json = run("info", out / "hat.png"), run("info", out / "hat.png", "--json")
     assert (plain.status, as_json.status) == (0, 0)
     assert "a blue hat" in plain.out
+    assert re.search(r"^device +cpu$", plain.out, re.MULTILINE)
     assert json.loads(as_json.out) == read_metadata(out / "hat.png")
 
 

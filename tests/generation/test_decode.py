@@ -113,6 +113,27 @@ def test_seeds_decide(mentor, condition):
     assert 0 <= first.min() <= first.max() < CONFIG.vocab_size
 
 
+def test_logits_that_are_not_finite_are_told_before_the_first_token(mentor, condition):
+    states, mask = condition
+    with pytest.raises(ValueError, match="logits are not finite"):
+        generate(mentor, states * torch.nan, mask, on_token=lambda *_: pytest.fail("a token was drawn"))
+
+
+@pytest.mark.parametrize("step", [1, TOTAL // 2, TOTAL - 1])
+def test_logits_that_are_not_finite_later_are_told_at_the_end(mentor, condition, monkeypatch, step):
+    """Whichever step it was: what is not finite stays so in the cache."""
+    done = []
+    original = nn.Embedding.forward
+
+    def broken(self, tokens):
+        return original(self, tokens) * (torch.inf if len(done) == step else 1)
+
+    monkeypatch.setattr(nn.Embedding, "forward", broken)
+    with pytest.raises(ValueError, match="logits are not finite"):
+        generate(mentor, *condition, on_token=lambda *_: done.append(1))
+    assert len(done) == TOTAL
+
+
 def test_progress_is_told_after_every_token(mentor, condition):
     told: list[tuple[int, int]] = []
     generate(mentor, *condition, on_token=lambda done, total: told.append((done, total)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -87,9 +87,26 @@ def test_decode_maps_minus_one_to_black_and_one_to_white(pipeline: MentorPipelin
 def test_sampling_settings_reach_the_sampler(pipeline: MentorPipeline) -> None:
     greedy = [pipeline("a red fox", seed=seed, temperature=0).images[0] for seed in (0, 1)]
     assert same(*greedy)
-    for only_one in ({"top_k": 1}, {"top_p": 1e-6}):
+    for only_one in ({"top_k": 1}, {"top_p": 1e-6}, {"temperature": 1e-38}):
         assert same(greedy[0], pipeline("a red fox", seed=3, **only_one).images[0])
     assert not same(greedy[0], pipeline("a red fox", temperature=0, cfg_scale=6.0).images[0])
+
+
+def test_numbers_may_be_numpys(pipeline: MentorPipeline) -> None:
+    plain = pipeline("a red fox", num_images=2, seed=3, top_k=5, batch_size=1)
+    numpys = pipeline("a red fox", num_images=np.int64(2), seed=np.uint8(3), top_k=np.int32(5), batch_size=np.int64(1))
+    assert all(same(*pair) for pair in zip(plain.images, numpys.images, strict=True))
+    assert (numpys.seeds, {type(seed) for seed in numpys.seeds}) == ([3, 4], {int})
+    condition = pipeline.encode([Prompt("a red fox")])
+    assert torch.equal(pipeline.generate(condition, np.arange(1)), pipeline.generate(condition, [0]))
+
+
+def test_the_settings_of_an_output_make_it_again(pipeline: MentorPipeline) -> None:
+    output = pipeline("a red fox", seed=2, cfg_scale=5.0, temperature=0.9, cfg_interval=4)
+    assert output.settings == GenerationSettings(cfg_scale=5.0, temperature=0.9, cfg_interval=4)
+    again = pipeline(output.prompts[0], seed=output.seeds[0], **asdict(output.settings))
+    assert same(output.images[0], again.images[0])
+    assert not same(output.images[0], pipeline("a red fox", seed=2, cfg_scale=5.0, temperature=0.9).images[0])
 
 
 def test_what_is_not_said_is_the_models_own() -> None:
@@ -127,6 +144,14 @@ def test_states_beyond_the_range_of_the_numbers_are_told() -> None:
     with torch.no_grad():
         pipeline.mentor.encoder.language.model.get_input_embeddings().weight.fill_(torch.inf)
     with pytest.raises(ValueError, match="states are not finite; bfloat16 and float32"):
+        pipeline("a fox")
+
+
+def test_logits_beyond_the_range_of_the_numbers_are_told() -> None:
+    pipeline = MentorPipeline(tiny_bundle(), device="cpu")
+    with torch.no_grad():
+        pipeline.mentor.decoder.output.weight[0, 0] = torch.nan
+    with pytest.raises(ValueError, match="logits are not finite; bfloat16 and float32"):
         pipeline("a fox")
 
 
@@ -231,6 +256,8 @@ def test_unknown_device_dtype_and_model_are_refused(tmp_path: Path) -> None:
         (None, {}, "prompt: expected texts or prompts .*got NoneType"),
         ("a cat", {"seed": 1.5}, "seed: expected a whole number, got 1.5"),
         ("a cat", {"seed": None}, "seed: expected a whole number, got None"),
+        ("a cat", {"seed": True}, "seed: expected a whole number, got True"),
+        ("a cat", {"cfg_scale": "3"}, "cfg-scale: expected a number, got '3'"),
         ("a cat", {"num_images": 2.0}, "num_images: expected a whole number, got 2.0"),
         ("a cat", {"top_k": 50.0}, "top-k: expected a whole number, got 50.0"),
     ],

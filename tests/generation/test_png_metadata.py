@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mentor.generation.png_metadata import check_writable, read_metadata, write_pngs
+from mentor.config.sampling import GenerationSettings
+from mentor.generation.png_metadata import check_writable, how_made, read_metadata, write_pngs
 
 RED = Image.new("RGB", (8, 8), "red")
 
@@ -20,6 +24,16 @@ def test_what_is_written_is_read_back(tmp_path: Path, prompt: str, seed: int, sc
     metadata = {"prompt": prompt, "seeds": [seed], "cfg_scale": scale}
     write_pngs([(tmp_path / "a.png", RED, metadata)])
     assert read_metadata(tmp_path / "a.png") == metadata
+
+
+def test_what_a_picture_is_made_with_is_kept() -> None:
+    made = how_made("mini", "a fox", [], GenerationSettings(top_k=np.int64(5)), torch.bfloat16, "cpu", [3])
+    assert made | {"dtype": "bfloat16", "device": "cpu", "seeds": [3], "top_k": 5} == made
+    assert "cfg_interval" not in made
+    assert (
+        how_made("mini", "a fox", [], GenerationSettings(cfg_interval=7), "float32", "cuda", [3])["cfg_interval"] == 7
+    )
+    assert json.loads(json.dumps(made)) == made
 
 
 def test_an_older_file_is_replaced_and_no_temporary_stays(tmp_path: Path) -> None:

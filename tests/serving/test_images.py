@@ -114,7 +114,7 @@ def test_a_picture_remembers_how_it_was_made(client: TestClient, tmp_path: Path)
     file.write_bytes(base64.b64decode(answer.json()["data"][0]["b64_json"]))
     made = read_metadata(file)
     assert made["seeds"] == [5]
-    assert made["model"] == "tiny"
+    assert (made["model"], made["device"]) == ("tiny", "cpu")
     assert made["images"][0]["file"] == "f.png"
     assert "fox" in made["prompt"]
 

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
     pipeline = MentorPipeline.from_pretrained(args.model, device=args.device, dtype=args.dtype)
     settings = pipeline.settings(**sampling)
-    record = partial(how_made, args.model, prompt.text, images, settings, pipeline.dtype)
+    record = partial(how_made, args.model, prompt.text, images, settings, pipeline.dtype, pipeline.device.type)
     made: list[Image.Image] = []
     seeds = range(args.seed, args.seed + args.num_images)
     batches = -(-len(seeds) // args.batch_size)

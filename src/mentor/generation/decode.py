@@ -45,7 +45,7 @@ def generate_tokens(
     decode step through ``torch.compile`` (seconds to minutes the first time; on a CPU no faster than the eager step, which
     skips the unwritten positions).
 
-    Raises ValueError where the number of generators is not B.
+    Raises ValueError where the number of generators is not B, and where numbers left the range of the dtype.
     """
     decoder = mentor.decoder
     batch, total = states.shape[0], decoder.config.num_tokens
@@ -66,6 +66,7 @@ def generate_tokens(
 
     tokens = torch.empty(batch, total, dtype=torch.int64, device=prefix.device)
     logits = decoder.prefill(prefix, mask, cache)
+    _check_finite(logits)
     for index in range(total):
         if guide:
             logits = guided(logits[:batch], logits[batch:], settings.cfg_scale)
@@ -87,4 +88,10 @@ def generate_tokens(
             padded = None if padded is None else padded[:batch]
         token = tokens[:, index].repeat(2) if guide else tokens[:, index]
         logits = step(token, torch.tensor(index, device=token.device) if compiled else index, padded, cache)
+    _check_finite(logits)  # what is not finite stays so in the cache; to ask at every step would make a GPU wait
     return tokens
+
+
+def _check_finite(logits: Tensor) -> None:
+    if not logits.isfinite().all():
+        raise ValueError("the decoder's logits are not finite; bfloat16 and float32 have a wider range")

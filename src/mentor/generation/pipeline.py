@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from mentor.config.sampling import LARGEST_SEED, GenerationSettings
+from mentor.config.sampling import LARGEST_SEED, GenerationSettings, whole_number
 from mentor.generation.decode import generate_tokens
 from mentor.generation.pretrained import PretrainedModel
 from mentor.generation.prompting import Picture, build_prompt
@@ -23,7 +22,10 @@ from mentor.prompt import Prompt
 
 @dataclass(frozen=True)
 class PipelineOutput:
-    """What a call made: picture ``i`` comes back, alone, from its prompt, ``seeds[i]`` and ``settings``."""
+    """What a call made: ``pipeline(prompts[i], seed=seeds[i], **asdict(settings))`` makes picture ``i`` again, alone.
+
+    On the same kind of device (cpu, cuda, mps): the same seed is another picture on another one.
+    """
 
     images: list[Image.Image]
     """All pictures of the first prompt, then all of the second, ..."""
@@ -63,6 +65,7 @@ class MentorPipeline(PretrainedModel):
         temperature: float | None = None,
         top_k: int | None = None,
         top_p: float | None = None,
+        cfg_interval: int | None = None,
         batch_size: int = 16,
         on_token: Callable[[int, int], None] | None = None,
     ) -> PipelineOutput:
@@ -73,18 +76,25 @@ class MentorPipeline(PretrainedModel):
             images: reference images of a single text prompt, as Pillow images or files.
             task, subject: see ``build_prompt``.
             num_images: pictures of each prompt, 1 or more.
-            seed: picture ``i`` of the whole call is drawn with ``seed + i``, whatever the batch around it.
+            seed: picture ``i`` of the whole call is drawn with ``seed + i``, whatever the batch around it. The same seed is
+                another picture on another kind of device (cpu, cuda, mps).
             batch_size: pictures that are generated side by side; bounds the memory. A picture does not depend on those beside
                 it, but sums are rounded in another order in batches of other sizes: in 16 bits that can change a token.
-            cfg_scale, temperature, top_k, top_p: see ``GenerationSettings``; None: the model's own (``config.generation``).
+            cfg_scale, temperature, top_k, top_p, cfg_interval: see ``GenerationSettings``; None: the model's own
+                (``config.generation``).
             on_token: called with (tokens done, tokens in all), a token being one step of a whole batch.
 
         Raises:
             ValueError: any of the above is missing, out of range, or does not fit the others.
         """
-        settings = self.settings(cfg_scale=cfg_scale, temperature=temperature, top_k=top_k, top_p=top_p)
+        settings = self.settings(
+            cfg_scale=cfg_scale, temperature=temperature, top_k=top_k, top_p=top_p, cfg_interval=cfg_interval
+        )
         prompts = self.check_inputs(prompt, images=images, task=task, subject=subject)
-        total = self._count(len(prompts), num_images, seed, batch_size)
+        num_images, batch_size = whole_number("num_images", num_images, 1), whole_number("batch_size", batch_size, 1)
+        seed, total = whole_number("seed", seed), len(prompts) * num_images
+        if not 0 <= seed <= LARGEST_SEED - total:
+            raise ValueError(f"seed: expected a whole number from 0 to {LARGEST_SEED - total}, got {seed}")
         for each in prompts:
             self.processor.check(each)  # before the first batch is drawn, not after minutes
         owner = [index // num_images for index in range(total)]
@@ -165,7 +175,7 @@ class MentorPipeline(PretrainedModel):
             condition.states,
             condition.mask,
             settings or self.config.generation,
-            generators=[torch.Generator(self.device).manual_seed(seed) for seed in seeds],
+            generators=[torch.Generator(self.device).manual_seed(whole_number("seed", seed)) for seed in seeds],
             on_token=on_token,
             on_row=on_row,
         )
@@ -185,19 +195,6 @@ class MentorPipeline(PretrainedModel):
         """The token of a grey patch, int64 [1, 1]."""
         weight, side = self.image_tokenizer.quant_conv.weight, self.config.image_tokenizer.downsample
         return self.image_tokenizer.encode(weight.new_zeros(1, 3, side, side))
-
-    @staticmethod
-    def _count(num_prompts: int, num_images: int, seed: int, batch_size: int) -> int:
-        given: dict[str, Any] = {"num_images": num_images, "batch_size": batch_size, "seed": seed}
-        for name, value in given.items():
-            if not isinstance(value, Integral):
-                raise ValueError(f"{name}: expected a whole number, got {value!r}")
-            if name != "seed" and given[name] < 1:
-                raise ValueError(f"{name}: expected 1 or more, got {value}")
-        total = num_prompts * num_images
-        if not 0 <= seed <= LARGEST_SEED - total:
-            raise ValueError(f"seed: expected a whole number from 0 to {LARGEST_SEED - total}, got {seed}")
-        return total
 
 
 def over_batches(

@@ -73,16 +73,24 @@ def how_made(
     images: Sequence[Mapping[str, str]],
     settings: GenerationSettings,
     dtype: object,
+    device: str,
     seeds: Sequence[int],
 ) -> dict[str, Any]:
-    """What a picture remembers; ``images``: the name and the SHA-256 of each reference's file."""
+    """What a picture remembers; ``images``: the name and the SHA-256 of each reference's file.
+
+    ``device``: cpu, cuda or mps; the same seed is another picture on another kind of device.
+    """
+    sampled = asdict(settings)
+    if settings.cfg_interval == -1:
+        del sampled["cfg_interval"]  # it guides all tokens, as every reader expects
     return {
         "version": mentor.__version__,
         "model": model,
         "prompt": prompt,
         "images": list(images),
-        **{name: value for name, value in asdict(settings).items() if name != "cfg_interval"},
+        **sampled,
         "dtype": str(dtype).removeprefix("torch."),
+        "device": device,
         "seeds": list(seeds),
     }
 

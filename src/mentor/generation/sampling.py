@@ -10,6 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+COLDEST = 1e-6
+"""Logits divided by less may leave float32's range, and where they do not, the most likely token is all but certain."""
+
 
 def keep_top_k(logits: Tensor, k: int) -> Tensor:
     """Sets everything below the ``k``-th largest logit to minus infinity, ties kept: [B, V] -> [B, V].
@@ -46,10 +49,10 @@ def sample(
 ) -> Tensor:
     """Draws one token a row: float32 [B, V] -> int64 [B].
 
-    temperature: 0 takes the most likely token; top_k: tokens kept, 0 for all; top_p: probability kept, 1 for all;
-    generators: one a row, so that a row's draw does not depend on its neighbours.
+    temperature: below ``COLDEST`` takes the most likely token; top_k: tokens kept, 0 for all; top_p: probability kept, 1 for
+    all; generators: one a row, so that a row's draw does not depend on its neighbours.
     """
-    if temperature == 0:
+    if temperature < COLDEST:
         return logits.argmax(-1)
     logits = keep_top_p(keep_top_k(logits / temperature, top_k), top_p)
     noise = torch.empty_like(logits)

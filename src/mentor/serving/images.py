@@ -245,8 +245,9 @@ def _sse(name: str, body: Mapping[str, Any]) -> str:
 def _png(request: queue.Request, references: list[dict[str, str]], served: Service, event: Done | Partial) -> str:
     """The picture as a PNG in base64; a finished one remembers how it was made."""
     seeds = [request.seeds[event.index]] if isinstance(event, Done) else []
+    model, pipeline = served.settings.name, served.pipeline
     made = how_made(
-        served.settings.name, request.prompt.text, references, request.settings, served.pipeline.dtype, seeds
+        model, request.prompt.text, references, request.settings, pipeline.dtype, pipeline.device.type, seeds
     )
     return base64.b64encode(png_bytes(event.image, made)).decode()
 
