@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import builtins
 import importlib
 import re
@@ -12,9 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 import mentor
-from mentor.cli.main import COMMANDS, EXTRAS
+from mentor.cli.errors import NEEDS_LESS
+from mentor.cli.main import COMMANDS, EXTRAS, build_parser
+from mentor.config.load import to_dict
+from mentor.config.recipes import load_recipe
+from mentor.training.run_folder import STATE, check_run, open_run
 from tests.cli.conftest import Outcome
 
 Run = Callable[..., Outcome]
@@ -125,6 +131,45 @@ def test_the_extra_is_that_of_the_missing_package(
 
     monkeypatch.setitem(sys.modules, f"mentor.cli.{COMMANDS[command].module}", Module)  # type: ignore[arg-type]
     assert f"needs {package}.part, of the extra '{extra}'" in run(command).err
+
+
+@pytest.mark.parametrize("name", NEEDS_LESS)
+def test_what_is_advised_when_memory_runs_out_is_accepted(name: str, tmp_path: Path) -> None:
+    """Of a command that trains, also by a run that was begun without it."""
+    flags = {flag for action in _command(name)._actions for flag in action.option_strings}
+    words = [word.strip("(),;") for word in NEEDS_LESS[name].split()]
+    assert {word for word in words if word.startswith("--")} <= flags
+    config = load_recipe("debug")
+    open_run(tmp_path / "run", config)
+    (tmp_path / "run" / "checkpoints" / "step-00000001").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoints" / "step-00000001" / STATE).write_text("{}")
+    for word in words:
+        if word.startswith("engine."):
+            assert check_run(tmp_path / "run", load_recipe("debug", [word])) is not None
+        elif "." in word:
+            section, key = word.split(".")
+            assert isinstance(to_dict(config)[section][key], int)
+    assert name not in ("train", "finetune") or "engine.activation_checkpointing=true" in words
+
+
+def _command(name: str) -> argparse.ArgumentParser:
+    """A command's own parser; of several benchmarks the first one's."""
+    parser: argparse.ArgumentParser = build_parser(name)
+    while True:
+        below = next((a for a in parser._actions if isinstance(a, argparse._SubParsersAction)), None)
+        if below is None:
+            return parser
+        parser = below.choices.get(name) or next(iter(below.choices.values()))
+
+
+def test_the_advice_is_the_command_s(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried")
+
+    monkeypatch.setattr("mentor.cli.train.run", full)
+    outcome = run("train", "debug", "--out", "never")
+    assert outcome.status == 2 and outcome.err.count("\n") == 1
+    assert "engine.activation_checkpointing=true" in outcome.err and "--batch-size" not in outcome.err
 
 
 def test_extras_have_the_packages_they_are_named_for() -> None:

@@ -6,6 +6,22 @@ import argparse
 import sys
 from typing import NoReturn
 
+_DRAWING = "fewer pictures side by side (--batch-size) or --dtype bfloat16 need less"
+_NEW_RUN = "a new run also with half of data.batch_size and twice the optim.accumulate, which learns the same"
+NEEDS_LESS = {
+    "generate": _DRAWING,
+    "gallery": _DRAWING,
+    "evaluate": _DRAWING,
+    "serve": "fewer pictures side by side (--max-batch) or --dtype bfloat16 need less",
+    "bench": "--dtype bfloat16 needs less",
+    "precompute": "--device cpu has the computer's memory",
+    "train": "engine.activation_checkpointing=true needs less, on several GPUs engine.strategy=fsdp too, and a begun run "
+    f"goes on with either; {_NEW_RUN}",
+    "finetune": f"engine.activation_checkpointing=true needs less, and a begun run goes on with it; {_NEW_RUN}",
+    "ablate": "engine.activation_checkpointing=true needs less, and begun runs go on with it",
+}
+"""What to do when a command's memory does not suffice."""
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose complaint is one line, without the usage text before it."""

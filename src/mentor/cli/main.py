@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mentor
-from mentor.cli.errors import Parser, out_of_memory, report
+from mentor.cli.errors import NEEDS_LESS, Parser, out_of_memory, report
 
 
 @dataclass(frozen=True)
@@ -113,9 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RuntimeError as error:
         if not out_of_memory(error):
             raise
-        return report(
-            named, error, "fewer pictures side by side (--batch-size, data.batch_size) or --dtype bfloat16 need less"
-        )
+        return report(named, error, NEEDS_LESS.get(named, ""))
     except KeyboardInterrupt:
         print(f"mentor {named}: stopped", file=sys.stderr)
         return 130
