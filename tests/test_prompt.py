@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,7 +47,7 @@ def test_counts_must_agree(marked: int, given_images: int) -> None:
 
 
 def test_wrong_types_are_named() -> None:
-    with pytest.raises(ValueError, match="got bytes"):
+    with pytest.raises(ValueError, match="a prompt's text as str, got bytes"):
         Prompt(b"a fox")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="image 1, got str"):
         Prompt("<image>", ["fox.png"])  # type: ignore[list-item]
@@ -57,9 +62,41 @@ def test_queries_are_one_text_for_each_image_or_none() -> None:
         Prompt("<image>", [picture(0)], ["fox", "hat"])
     with pytest.raises(ValueError, match=r"queries=\[text\]"):
         Prompt("<image>", [picture(0)], "fox")
-    for wrong in (" ", 3):
-        with pytest.raises(ValueError, match="look for in image 1 as text"):
+    for wrong, message in ((" ", "got ' '"), (3, "as str, got int"), ("\udce9", "got '.udce9' at position 0")):
+        with pytest.raises(ValueError, match=f"expected what to look for in image 1.*{message}"):
             Prompt("<image>", [picture(0)], [wrong])  # type: ignore[list-item]
+
+
+def test_text_that_is_not_utf_8_is_told() -> None:
+    with pytest.raises(ValueError, match=r"got '\\udcff' at position 2: write it in UTF-8"):
+        Prompt("a \udcff cat")
+
+
+def test_images_that_cannot_be_read_are_told_with_their_number() -> None:
+    noise, file = Image.effect_noise((64, 64), 100), io.BytesIO()
+    noise.save(file, "PNG")
+    closed = picture(0)
+    closed.close()
+    for image, message in [
+        (Image.open(io.BytesIO(file.getvalue()[:2000])), "cannot be read .*truncated"),
+        (closed, "cannot be read .*closed"),
+        (Image.new("RGB", (0, 5)), "has no pixels, its size is 0 x 5"),
+        (Image.new("F", (4, 4)), "floating-point"),
+    ]:
+        with pytest.raises(ValueError, match=f"^image 2 .*{message}"):
+            Prompt("<image><image>", [picture(0), image])
+
+
+def test_an_image_may_be_closed_after_the_prompt_is_made(tmp_path: Path) -> None:
+    picture(3).save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        prompt = Prompt("<image>", [image])
+    assert prompt.images[0].convert("L").size == (4, 1)
+
+
+def test_prompts_do_not_wait_for_torch() -> None:
+    program = "import sys, mentor.prompt; print(sorted({'torch', 'numpy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip() == "[]"
 
 
 def test_images_become_a_tuple_that_the_caller_cannot_change() -> None:

@@ -16,7 +16,7 @@ class Prompt:
     """Text that holds one ``<image>`` for each of ``images``, in their order.
 
     Raises ``ValueError`` when the number of placeholders and the number of images differ, when something that is not
-    text or not a Pillow image is given, and when there is neither text nor image.
+    text or not a Pillow image is given, for an image that cannot be read, and when there is neither text nor image.
     """
 
     text: str
@@ -26,16 +26,12 @@ class Prompt:
     Read by models with a Query-Former."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.text, str):
-            raise ValueError(f"expected a prompt's text as str, got {type(self.text).__name__}")
+        _check_text("a prompt's text", self.text)
         if isinstance(self.images, Image.Image):
             raise ValueError("expected a sequence of images, got a single image: write Prompt(text, [image])")
         object.__setattr__(self, "images", tuple(self.images))
         for number, image in enumerate(self.images):
-            if not isinstance(image, Image.Image):
-                raise ValueError(
-                    f"expected a PIL image as image {number + 1}, got {type(image).__name__}: open it first"
-                )
+            _check_image(number + 1, image)
         marked, given = self.text.count(IMAGE_PLACEHOLDER), len(self.images)
         if marked != given:
             raise ValueError(
@@ -56,8 +52,9 @@ class Prompt:
                 "leave them out to take what the text says"
             )
         for number, query in enumerate(self.queries):
-            if not isinstance(query, str) or not query.strip():
-                raise ValueError(f"expected what to look for in image {number + 1} as text, got {query!r}")
+            _check_text(f"what to look for in image {number + 1}", query)
+            if not query.strip():
+                raise ValueError(f"expected what to look for in image {number + 1}, got {query!r}")
 
     @property
     def segments(self) -> list[str | Image.Image]:
@@ -69,3 +66,30 @@ class Prompt:
             if piece:
                 interleaved.append(piece)
         return interleaved
+
+
+def _check_text(name: str, text: object) -> None:
+    if not isinstance(text, str):
+        raise ValueError(f"expected {name} as str, got {type(text).__name__}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # bytes of the command line that are not UTF-8 come as halves of characters
+        raise ValueError(
+            f"expected {name} in characters, got {text[error.start]!r} at position {error.start}: write it in UTF-8"
+        ) from None
+
+
+def _check_image(number: int, image: object) -> None:
+    """Reads the image: files are opened lazily, and pictures of other prompts are not drawn for one that is cut off."""
+    if not isinstance(image, Image.Image):
+        raise ValueError(f"expected a PIL image as image {number}, got {type(image).__name__}: open it first")
+    try:
+        image.load()
+    except Exception as error:
+        raise ValueError(f"image {number} cannot be read ({error or type(error).__name__}): open it again") from error
+    if not image.width or not image.height:
+        raise ValueError(f"image {number} has no pixels, its size is {image.width} x {image.height}: leave it out")
+    if image.mode == "F":
+        raise ValueError(
+            f"image {number} has floating-point pixels, whose range is not defined: convert it to 8 or 16 bits"
+        )

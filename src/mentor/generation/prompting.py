@@ -38,10 +38,13 @@ def build_prompt(
     Raises:
         ValueError: an unreadable image, an unknown task, or parts that do not fit together.
     """
+    if not isinstance(text, str):
+        raise ValueError(f"expected the text as str, got {type(text).__name__}")
     several = isinstance(images, Sequence) and not isinstance(images, str | bytes)
     given: Sequence[Any] = images if several else [] if images is None else [images]  # type: ignore[assignment]
     pictures = [_picture(each) for each in given]
-    names = [subject] if isinstance(subject, str) else list(subject or ())
+    names = _names(subject)
+    _check_task(task, len(pictures))
     if IMAGE_PLACEHOLDER in text:
         if names:
             raise ValueError(f"the text marks {IMAGE_PLACEHOLDER} itself: leave out either the marks or the subject")
@@ -71,11 +74,21 @@ def _picture(given: Any) -> Image.Image:
     raise ValueError(f"images: expected Pillow images, files, or arrays uint8 [height, width, 3], got {what}")
 
 
-def _check(task: str, text: str, names: Sequence[str], images: int) -> None:
-    if task not in TASKS:
+def _names(subject: Any) -> list[str]:
+    names = [subject] if isinstance(subject, str) else [] if subject is None else subject
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"subject: expected a name, or a name for each image, got {subject!r}")
+    return list(names)
+
+
+def _check_task(task: str | None, images: int) -> None:
+    if task is not None and task not in TASKS:
         raise ValueError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
     if task == "text_to_image" and images:
         raise ValueError(f"the task text_to_image takes no image, got {images}: leave out the task or the images")
+
+
+def _check(task: str, text: str, names: Sequence[str], images: int) -> None:
     if task in ("reconstruct", "segment") and images != 1:
         raise ValueError(
             f"the task {task} takes exactly one image, got {images}: give a subject for each image, "
