@@ -56,6 +56,16 @@ def test_a_target_without_linear_layers_is_named() -> None:
         add_adapters(tiny_bundle().mentor, LoraConfig(targets=("decoder.norm",)), seed=0)
 
 
+def test_the_vision_tower_gets_no_adapters() -> None:
+    mentor = tiny_bundle().mentor
+    mentor.encoder.vision.trunk.extra = torch.nn.Linear(4, 4)  # CLIP has linear layers, the tiny tower none
+    with pytest.raises(ValueError, match="lora.targets: nothing under 'encoder.vision' can learn"):
+        add_adapters(mentor, LoraConfig(targets=("encoder.vision",)), seed=0)
+    add_adapters(mentor, LoraConfig(rank=2, targets=("encoder", "projector")), seed=0)
+    adapted = [name for name, _ in mentor.named_parameters() if is_adapter(name)]
+    assert adapted and not [name for name in adapted if name.startswith("encoder.vision.")]
+
+
 def test_what_is_trained_whole_must_be_said() -> None:
     with pytest.raises(ValueError, match=r"trainable: with lora, name the parts"):
         tiny_config(lora={})

@@ -9,6 +9,7 @@ import torch
 
 from mentor.training.sharding import filled, hollow
 from mentor.training.weights import Weights, count_parts, freeze
+from tests.generation.tiny_bundle import tiny_bundle
 from tests.training.tiny import TinyModule
 
 
@@ -17,6 +18,23 @@ def test_freezing_is_by_prefix_of_whole_names() -> None:
     assert set(freeze(module, ["body.0", "output"])) == {"body.0.weight", "body.0.bias", "output.weight", "output.bias"}
     assert count_parts(module) == {"encoder": (0, 144), "body": (544, 528), "output": (17, 0)}
     assert len(freeze(module, [""])) == 8
+
+
+@pytest.mark.parametrize("prefixes", [[""], ["encoder", "decoder"]])
+def test_the_vision_tower_is_never_among_what_is_trained(prefixes: list[str]) -> None:
+    """It runs without gradients: optimiser and counts must not pretend otherwise."""
+    mentor = tiny_bundle().mentor
+    trained = freeze(mentor, prefixes)
+    assert not [name for name in trained if name.startswith("encoder.vision.")]
+    assert {"encoder.connector", "encoder.language"} <= {".".join(name.split(".")[:2]) for name in trained}
+    tower = sum(parameter.numel() for parameter in mentor.encoder.vision.parameters())
+    assert tower > 0 and count_parts(mentor)["encoder"][1] == tower
+
+
+@pytest.mark.parametrize("prefix", ["encoder.vision", "encoder.vision.trunk"])
+def test_a_tower_that_is_named_is_refused(prefix: str) -> None:
+    with pytest.raises(ValueError, match=f"trainable: nothing under '{prefix}' can learn, encoder.vision is frozen"):
+        freeze(tiny_bundle().mentor, ["decoder", prefix])
 
 
 class Table(torch.nn.Linear):

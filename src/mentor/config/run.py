@@ -47,7 +47,8 @@ class TrainConfig:
     ema: float = 0.0
     """Decay of the running average of the weights; evaluation and the exported model use the average. 0: none."""
     trainable: tuple[str, ...] = ("",)
-    """Prefixes of module names that are trained; everything else is frozen. The empty prefix is the whole module."""
+    """Prefixes of module names that are trained; everything else is frozen, the vision tower always. The empty prefix is the
+    whole module."""
     lora: LoraConfig | None = None
     """Adapters are trained besides what ``trainable`` names, which may then be nothing: ``trainable: []``."""
     model: ModelChoice = field(default_factory=ModelChoice)

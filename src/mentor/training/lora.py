@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from mentor.config.sections import LoraConfig
-from mentor.training.weights import under
+from mentor.training.weights import check_reached, towers, under
 
 _MARK = "lora_"
 
@@ -19,13 +19,19 @@ def is_adapter(name: str) -> bool:
 def add_adapters(module: nn.Module, config: LoraConfig, seed: int) -> None:
     """Puts an adapter beside every linear layer under ``config.targets``, in place; the module computes what it did before.
 
-    Raises ValueError if a target holds no linear layer.
+    The vision tower gets none. Raises ValueError if a target lies in it or holds no linear layer.
     """
     from peft import LoraConfig as PeftConfig
     from peft import inject_adapter_in_model
 
-    linear = [name for name, part in module.named_modules() if isinstance(part, nn.Linear)]
+    fixed = towers(module)
+    linear = [
+        name
+        for name, part in module.named_modules()
+        if isinstance(part, nn.Linear) and not any(under(name, tower) for tower in fixed)
+    ]
     for prefix in config.targets:
+        check_reached(prefix, fixed, "lora.targets")
         if not any(under(name, prefix) for name in linear):
             raise ValueError(f"lora.targets: no linear layer lies under '{prefix}'")
     chosen = [name for name in linear if any(under(name, prefix) for prefix in config.targets)]

@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from mentor.models.vision import VisionTower
 from mentor.training.sharding import filled, gathered, hollow, local
 
 
@@ -17,20 +18,37 @@ def freeze(
 ) -> dict[str, nn.Parameter]:
     """Turns gradients on for parameters under the name prefixes ``trainable`` or chosen by ``also``, and off for all others.
 
-    Returns the trainable parameters by name. The empty prefix matches everything. Raises ValueError for a prefix that
-    matches no parameter, naming the module's parts.
+    Returns the trainable parameters by name. The empty prefix matches everything but the vision tower, which stays as it is
+    under any. Raises ValueError for a prefix that matches no parameter, naming the module's parts, or lies in that tower.
     """
+    fixed = towers(module)
     named = dict(module.named_parameters())
     for prefix in trainable:
+        check_reached(prefix, fixed, "trainable")
         if not any(under(name, prefix) for name in named):
             parts = sorted({".".join(name.split(".")[:depth]) for name in named for depth in (1, 2)})
             raise ValueError(f"trainable: no parameter lies under '{prefix}'; the module has {', '.join(parts)}")
     for name, parameter in named.items():
-        parameter.requires_grad_(also(name) or any(under(name, prefix) for prefix in trainable))
+        reached = not any(under(name, tower) for tower in fixed)
+        parameter.requires_grad_(also(name) or (reached and any(under(name, prefix) for prefix in trainable)))
     chosen = {name: parameter for name, parameter in named.items() if parameter.requires_grad}
     if not chosen:
         raise ValueError("trainable: nothing is trained; name at least one part of the module")
     return chosen
+
+
+def towers(module: nn.Module) -> list[str]:
+    """Names of the module's vision towers, which run without gradients: nothing in them can learn."""
+    return [name for name, part in module.named_modules() if isinstance(part, VisionTower)]
+
+
+def check_reached(prefix: str, fixed: Sequence[str], key: str) -> None:
+    """Raises ValueError, naming the recipe's ``key``, if a prefix lies in one of the towers ``fixed``."""
+    for tower in fixed:
+        if under(prefix, tower):
+            raise ValueError(
+                f"{key}: nothing under '{prefix}' can learn, {tower} is frozen in all stages; leave it out"
+            )
 
 
 def count_parts(module: nn.Module) -> dict[str, tuple[int, int]]:
@@ -53,8 +71,8 @@ class Weights:
     """The weights of a module in float32, whatever the forward pass computes in.
 
     With ``half`` the module's parameters become bfloat16 and the optimiser works on float32 masters: a bfloat16 weight
-    cannot hold updates smaller than 1/256 of itself. Frozen parameters keep their full copies too, in main memory, because
-    what is exported must be what was loaded. Buffers stay as they are.
+    cannot hold updates smaller than 1/256 of itself. Frozen parameters keep their full copies too, in main memory: an export
+    stores float32 as float16, which rounds to 11 bits, and bfloat16 in between would leave 8. Buffers stay as they are.
 
     With ``frozen_stay`` nothing changes a frozen parameter, so ``state_dict`` leaves them out: a run that goes on has them
     from where it started, and ``frozen_sum`` tells whether they are the same.
