@@ -66,6 +66,23 @@ def test_an_allocated_model_is_a_built_one_but_for_its_numbers(name):
     assert torch.equal(mentor.decoder.rotation, built[0].decoder.rotation)
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("default", [torch.bfloat16, torch.float64])
+def test_the_default_number_format_changes_nothing(name, default):
+    usual = allocate(CONFIGS[name])
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(default)
+    try:
+        ours = allocate(CONFIGS[name])
+        assert torch.get_default_dtype() is default
+    finally:
+        torch.set_default_dtype(before)
+    assert [described(module) for module in ours] == [described(module) for module in usual]
+    assert ours[0].decoder.rotation.dtype == torch.float32
+    for key, buffer in temporary_buffers(usual[0]).items():
+        assert torch.equal(temporary_buffers(ours[0])[key], buffer)
+
+
 def test_the_tiny_model_has_tables_that_no_file_holds():
     """Else the test above shows nothing of them."""
     assert {name.rpartition(".")[2] for name in temporary_buffers(Mentor(CONFIG))} >= {"position_ids", "token_type_ids"}

@@ -167,6 +167,23 @@ def test_bfloat16_runs(tmp_path: Path) -> None:
     assert pipeline("a red fox", images=[RED], subject="fox").images[0].size == (32, 32)
 
 
+@pytest.mark.parametrize("default", [torch.bfloat16, torch.float64])
+def test_the_default_number_format_changes_no_picture(
+    pipeline: MentorPipeline, default: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vision = replace(CONFIG.vision, mean=(0.48, 0.46, 0.41), std=(0.27, 0.26, 0.28))  # no bfloat16 numbers
+    monkeypatch.setattr(pipeline.processor, "config", replace(CONFIG, vision=vision))
+    prompts = [Prompt("a red fox"), Prompt("the fox in <image>.", [BLUE])]
+    expected, states = pipeline(prompts).images, pipeline.encode(prompts).states
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(default)
+    try:
+        assert all(same(*pair) for pair in zip(expected, pipeline(prompts).images, strict=True))
+        assert torch.equal(pipeline.encode(prompts).states, states)
+    finally:
+        torch.set_default_dtype(before)
+
+
 def test_a_pipeline_is_moved_and_cast_as_a_whole() -> None:
     pipeline = MentorPipeline(tiny_bundle(), device="cpu")
     before = pipeline("a red fox").images[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -39,11 +41,21 @@ class Uninitialized(TorchFunctionMode):
 def allocate(config: MentorConfig, dtype: torch.dtype | None = None) -> tuple[Mentor, ImageTokenizer]:
     """Both models in evaluation mode, their weights not written yet; torch's random state stays as it is.
 
-    ``dtype`` None: the multimodal encoder in ``config.encoder_dtype``, all else in float32.
+    ``dtype`` None: the multimodal encoder in ``config.encoder_dtype``, all else in float32, whatever torch's default is.
     """
-    with torch.random.fork_rng(devices=[]), Uninitialized():
+    with torch.random.fork_rng(devices=[]), Uninitialized(), _float32():
         mentor, image_tokenizer = Mentor(config), ImageTokenizer(config.image_tokenizer)
         if dtype is not None:
             mentor.cast(dtype)
             image_tokenizer.to(dtype)
     return mentor.eval(), image_tokenizer.eval()
+
+
+@contextmanager
+def _float32() -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

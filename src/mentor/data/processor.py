@@ -143,7 +143,9 @@ class Processor:
         vision = self.config.vision
         assert vision is not None, "a model that reads text only has no pictures to prepare"
         scaled = torch.from_numpy(np.asarray(self.square(image), np.float32) / 255)
-        mean, std = (torch.tensor(values, device=scaled.device) for values in (vision.mean, vision.std))
+        mean, std = (
+            torch.tensor(values, dtype=scaled.dtype, device=scaled.device) for values in (vision.mean, vision.std)
+        )
         normalised = (scaled - mean) / std
         return normalised.permute(2, 0, 1).contiguous()
 
@@ -157,7 +159,7 @@ class Processor:
     def stack(self, pixels: Sequence[Tensor]) -> Tensor:
         """What ``pixels`` made of M pictures -> float32 [M, 3, R, R]; M may be 0."""
         side = self.config.vision.image_size if self.config.vision else 0
-        return torch.stack(list(pixels)) if pixels else torch.zeros(0, 3, side, side)
+        return torch.stack(list(pixels)) if pixels else torch.zeros(0, 3, side, side, dtype=torch.float32)
 
 
 def _whole_texts(tokenizer: Tokenizer) -> Tokenizer:
