@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import shutil
 import stat
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from mentor.nn.native import library as module
 from mentor.nn.native.library import describe, library, native, plain
 from mentor.nn.streaming import StreamingLinear
 
-build = native.__wrapped__  # without what an earlier call found out
+build = module._found.__wrapped__  # without what an earlier call found out
 compiled = pytest.mark.skipif(native().library is None, reason=native().what)
 
 
@@ -109,15 +111,43 @@ def test_a_cache_that_cannot_be_written_to_is_done_without(
     assert not list(left.iterdir()) and not list(tmp_path.rglob("*.so"))
 
 
+LOAD = "from mentor.nn.native import library; library._build = lambda *_: print('made again'); library.native()"
+
+
 @compiled
-@pytest.mark.parametrize("content", [b"", b"no library"])
-def test_a_kept_file_that_cannot_be_loaded_is_made_again(cache: Path, content: bytes) -> None:
+def test_a_kept_file_that_is_cut_off_is_made_again(cache: Path) -> None:
+    """In a process of its own, which a library without its end can bring down."""
     assert build().library is not None
     (kept,) = cache.iterdir()
-    kept.unlink()
-    kept.write_bytes(content)
+    whole = kept.read_bytes()
+    for share in (0, 0.01, 0.5, 0.9, 1):
+        kept.unlink(missing_ok=True)  # it is in use: a loaded library must not change
+        kept.write_bytes(whole[: int(share * len(whole))])
+        done = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (0, "" if share == 1 else "made again\n")
+
+
+@compiled
+def test_a_kept_file_that_is_no_library_is_made_again(cache: Path) -> None:
     assert build().library is not None
-    assert kept.stat().st_size > 1000
+    (kept,) = cache.iterdir()
+    name = kept.stem.partition("-")[0]
+    (cache / f"{name}-{module._digest(b'text')}.so").write_bytes(b"text")
+    kept.unlink()
+    assert build().library is not None
+    assert kept.exists()
+
+
+@compiled
+def test_threads_that_meet_at_the_first_use_share_one_compiler(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands, run = [], module._run
+    monkeypatch.setattr(module, "_run", lambda command: commands.append(command) or run(command))
+    native.cache_clear()
+    module._found.cache_clear()
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: native(), range(4)))
+    assert len({id(each.library) for each in found}) == 1
+    assert ["-E" in command for command in commands] == [True, False]
 
 
 @compiled

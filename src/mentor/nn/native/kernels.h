@@ -1,7 +1,7 @@
 // What Python calls. Arrays are dense; `bf16` says whether their numbers are bfloat16 or float32.
 #pragma once
 
-// y = x w^T: [rows, width] and [outputs, width] -> [rows, outputs], for at most 16 rows.
+// y = x w^T: [rows, width] and [outputs, width] -> [rows, outputs], for at most 32 rows.
 void mentor_linear(const void *x, const void *w, void *y, long rows, long width, long outputs, int bf16, int threads);
 
 // y = x / sqrt(mean(x^2) + epsilon) * weight, over each row of [rows, width].

@@ -1,7 +1,7 @@
 """Compiles the C files of this folder, once for every processor and compiler, and loads the result.
 
 The compiler makes use of what the processor has (``-march=native``), so nothing prebuilt is shipped. The library is kept in the
-user's cache folder under a name made from all that it depends on. ``MENTOR_NATIVE=0`` leaves it out.
+user's cache folder under a name made from all that it depends on and from its content. ``MENTOR_NATIVE=0`` leaves it out.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ _SIGNATURES = {
     "mentor_read": (None, (_POINTER, _POINTER, _LONG, _POINTER, _INT)),
 }
 _enabled = True
+_first = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,12 @@ def plain() -> Iterator[None]:
 @functools.cache
 def native(flags: tuple[str, ...] = ()) -> Native:
     """The library, compiled with ``flags`` on top; the first call takes seconds where none was kept."""
+    with _first:  # threads that meet here wait for one compiler
+        return _found(flags)
+
+
+@functools.cache
+def _found(flags: tuple[str, ...] = ()) -> Native:
     if os.environ.get("MENTOR_NATIVE") == "0":
         return Native(None, "PyTorch (MENTOR_NATIVE=0)")
     compiler = _compiler()
@@ -107,13 +115,15 @@ def _load(command: list[str]) -> ctypes.CDLL:
     macros = _run([*command, "-dM", "-E", "-x", "c", os.devnull])
     sources = sorted(FOLDER.glob("*.[ch]"))
     parts = [" ".join(command), macros, *platform.libc_ver(), *(path.read_text(encoding="utf-8") for path in sources)]
-    name = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24] + ".so"
+    name = _digest("\0".join(parts).encode())
     cache = _cache()
-    if cache is not None and (cache / name).is_file():
+    for kept in [] if cache is None else cache.glob(f"{name}-*.so"):
         try:
-            return _open(cache / name)
+            if kept.stem == f"{name}-{_digest(kept.read_bytes())}":  # to open one that is cut off can end the process
+                return _open(kept)
+            kept.unlink()
         except (OSError, AttributeError):
-            pass  # cut off, or not to be executed there: it is made again
+            pass  # not to be read or executed there: it is made again
     if cache is not None and os.access(cache, os.W_OK):
         try:
             return _build(command, sources, name, cache)
@@ -124,12 +134,19 @@ def _load(command: list[str]) -> ctypes.CDLL:
 
 def _build(command: list[str], sources: list[Path], name: str, keep: Path | None) -> ctypes.CDLL:
     with tempfile.TemporaryDirectory(dir=keep, prefix=".mentor-") as temporary:
-        built = Path(temporary) / name
+        built = Path(temporary) / f"{name}.so"
         _run([*command, *(str(path) for path in sources if path.suffix == ".c"), "-o", str(built)])
         loaded = _open(built)  # stays in memory when its file is gone
         if keep is not None:
-            built.replace(keep / name)
+            with built.open("rb") as file:
+                digest = _digest(file.read())
+                os.fsync(file.fileno())
+            built.replace(keep / f"{name}-{digest}.so")
         return loaded
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:24]
 
 
 def _open(path: Path) -> ctypes.CDLL:

@@ -19,6 +19,7 @@ enum { LANES = 4 };
 enum { PAIR = 2 * LANES };
 typedef float floats __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int32_t ints __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t halves __attribute__((vector_size(4 * LANES), aligned(2), may_alias)); // PAIR bfloat16 numbers, where they lie
 
 INLINE float widen(uint16_t half) {
     uint32_t bits = (uint32_t)half << 16;
@@ -51,7 +52,7 @@ INLINE void put(void *array, long i, float number, int bf16) {
 // PAIR numbers from i on: of float32 the first and the second half, of bfloat16 the even and the odd ones.
 INLINE void get_pair(const void *array, long i, int bf16, floats *a, floats *b) {
     if (bf16) {
-        ints both = *(const ints *)at(array, i, 1);
+        ints both = *(const halves *)at(array, i, 1);
         *a = (floats)(both << 16);
         *b = (floats)(both & ~0xffff);
     } else {
