@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import pytest
@@ -58,6 +60,18 @@ def test_tasks_can_be_left_out(tmp_path: Path) -> None:
     with pytest.raises(IndexError, match="sample 9 of 9"):
         data[9]
     assert len(PrecomputedDataset(tmp_path / "s", "train", without=("subject", "multi", "text_to_image"))) == 0
+
+
+def test_a_worker_process_maps_the_shards_itself(tmp_path: Path) -> None:
+    """Where workers are not forked, what is sent to them would be a copy of all shards."""
+    dataset(tmp_path / "s", 200)
+    data = PrecomputedDataset(tmp_path / "s", "train", without=("subject",))
+    sent = ForkingPickler.dumps(data)
+    assert len(sent) < 1000
+    again = pickle.loads(sent)
+    assert len(again) == len(data) == 133
+    assert again.lengths.tolist() == data.lengths.tolist()
+    assert all(_equal(again[index], data[index]) for index in range(len(data)))
 
 
 @pytest.mark.parametrize("index", [-1, 13])

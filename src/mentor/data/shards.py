@@ -111,6 +111,7 @@ class PrecomputedDataset:
     """
 
     def __init__(self, folder: str | Path, split: str, *, without: Collection[str] = ()) -> None:
+        self._made_from = {"folder": folder, "split": split, "without": tuple(without)}
         folder = Path(folder)
         if split not in SPLITS:
             raise ValueError(f"expected a split among {', '.join(SPLITS)}, got '{split}'")
@@ -143,6 +144,13 @@ class PrecomputedDataset:
             task=TASK_NAMES[int(shard["tasks"][place])],
             queries=_queries(shard, place),
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Maps cannot be sent to worker processes, only copies of all that they hold; each maps the shards anew.
+        return self._made_from
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
 
     def counts(self) -> dict[str, int]:
         """Samples of each task."""
