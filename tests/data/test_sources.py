@@ -6,18 +6,26 @@ import io
 import json
 import pickle
 import tarfile
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from mentor.config.data import DataConfig
+from mentor.config.load import from_dict
 from mentor.config.sources import SourceConfig
+from mentor.data import record_file, waiting
 from mentor.data.example import BadRecord, Example
 from mentor.data.images import load_image
+from mentor.data.processor import Processor
+from mentor.data.recipe_samples import index_sources, recipe_samples
 from mentor.data.shards import TASK_NAMES
 from mentor.data.sources import Source, open_source
+from mentor.data.tar_records import TarRecords
 from tests.data.released_folder import GOOD, write_lines, write_pictures, write_released
+from tests.generation.tiny_bundle import CONFIG, text_tokenizer
 
 PAIRS = [{"image": f"{name}.png", "text": f"a picture of {name}"} for name in ("fox", "wide", "tall", "scene")]
 
@@ -111,6 +119,56 @@ def test_tar_shards_of_pairs_and_records(tmp_path: Path, form: int) -> None:
     assert _same(held.example(0, 0), _open(kind="released", path=str(tmp_path / "data" / "one.jsonl")).example(0, 0))
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files as Linux tells them")
+def test_many_shards_keep_no_file_open_and_little_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However large their indexes are: many systems allow 1,024 open files."""
+    monkeypatch.setattr(record_file, "_MAPPED", 0)
+    for number in range(30):
+        _tar(tmp_path / f"a-{number:02d}.tar", [{"txt": b"a", "png": b"b"}] * 5, start=5 * number)
+    pattern, before = str(tmp_path / "a-*.tar"), len(list(Path("/proc/self/fd").iterdir()))
+    TarRecords(pattern)
+    held = TarRecords(pattern)  # from what is kept on the disk
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert len(held) == 150 and held._bounds.nbytes == 8 * (150 + 30)
+    assert held.open(149)[0] == {"image": "png", "text": "a"}
+
+
+def test_both_splits_and_sources_of_the_same_file_share_it(tmp_path: Path) -> None:
+    path = write_released(tmp_path / "data", list(GOOD.values()) * 3)
+    tasks = [{"kind": "released", "path": str(path), "options": {"tasks": [task]}} for task in ("segment", "subject")]
+    data = from_dict(DataConfig, {"sources": tasks, "held_out": 1})
+    processor = Processor(CONFIG, text_tokenizer())
+    mixtures = recipe_samples(data, 0, processor, tmp_path / "rejects.jsonl")
+    sources = [source for mixture in mixtures.values() for source in mixture.sources]
+    assert len({id(source.records) for source in sources}) == 1
+    assert [mixture.sample(0).task in ("segment", "subject") for mixture in mixtures.values()] == [True, True]
+
+
+def test_scans_are_made_once_for_all_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that come later find what the first one found, X2I's instructions too."""
+    path = write_released(tmp_path / "data", [{"instruction": "Draw it.", "output_image": "fox.png"}] * 30)
+    options = {"examples": 1}
+    data = from_dict(DataConfig, {"sources": [{"kind": "x2i", "path": str(path), "options": options}]})
+    index_sources(data)
+    monkeypatch.setattr(record_file, "_find_spans", lambda path: pytest.fail("searched again"))
+    monkeypatch.setattr("mentor.data.records.values_of", lambda *_: pytest.fail("read again"))
+    source = _open(kind="x2i", path=str(path), options=options)
+    again = pickle.loads(pickle.dumps(source))  # as a worker gets it
+    assert len(again.example(3, 0).prompt.images) == len(source.example(3, 0).prompt.images) == 1
+
+
+def test_a_long_scan_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(waiting, "SECONDS", 0.01)
+    path = write_lines(tmp_path / "a.jsonl", PAIRS)
+    monkeypatch.setattr(record_file, "_find_spans", lambda path: time.sleep(0.2) or np.array([[0, 2]]))
+    _open(kind="pairs", path=str(path))
+    assert capsys.readouterr().err == f"finding the records of {path}, once\n"
+    _open(kind="pairs", path=str(path))
+    assert capsys.readouterr().err == ""
+
+
 def test_shards_as_img2dataset_writes_them(tmp_path: Path) -> None:
     """Picture, caption and a json that only describes them; names of pictures in any case."""
     write_pictures(tmp_path / "data")
@@ -155,7 +213,7 @@ def test_damaged_shards(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_a_hugging_face_data_set(tmp_path: Path) -> None:
+def test_a_hugging_face_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     datasets = pytest.importorskip("datasets")
     write_pictures(tmp_path / "data")
     rows = [{"image": load_image(tmp_path / "data" / pair["image"]), "text": pair["text"]} for pair in PAIRS]
@@ -180,6 +238,16 @@ def test_a_hugging_face_data_set(tmp_path: Path) -> None:
     datasets.Dataset.from_dict(images, features=datasets.Features(columns)).save_to_disk(str(tmp_path / "x2i"))
     example = _open(kind="huggingface", format="x2i", path=str(tmp_path / "x2i")).example(0, 0)
     assert example.prompt.text == "Put <image>"
+    with_examples = {"kind": "huggingface", "format": "x2i", "path": str(tmp_path / "x2i"), "options": {"examples": 1}}
+    _open(**with_examples)
+    with monkeypatch.context() as patch:
+        patch.setattr("mentor.data.records.values_of", lambda *_: pytest.fail("read again"))
+        assert len(_open(**with_examples)) == 1
+        images["instruction"] = ["Draw <|image_1|>"]
+        other = datasets.Dataset.from_dict(images, features=datasets.Features(columns))
+        other.save_to_disk(str(tmp_path / "x2i"))
+        with pytest.raises(pytest.fail.Exception, match="read again"):
+            _open(**with_examples)
     datasets.DatasetDict(train=saved).save_to_disk(str(tmp_path / "splits"))
     with pytest.raises(ValueError, match="holds the splits train"):
         _open(kind="huggingface", format="pairs", path=str(tmp_path / "splits"))

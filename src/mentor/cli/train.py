@@ -39,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
     # Packed batches have another size each: without this the allocator's memory falls into pieces.
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     from mentor.config.recipes import load_recipe
+    from mentor.data.recipe_samples import index_sources
     from mentor.training.build import build
     from mentor.training.distributed import join
     from mentor.training.outline import outline
@@ -61,6 +62,9 @@ def run(args: argparse.Namespace) -> int:
         processes.first(lambda: check_run(args.out, config, **flags))
         processes.wait()
         check_trackers(config.logging.trackers)
+        if processes.count > 1 and not config.data.precomputed:
+            # Scans of large files take minutes: one process makes them, the others find their results on the disk.
+            processes.first(lambda: index_sources(config.data))
         objective, feed = build(config, sampler=_sample_tokens)
         told = str(Trainer(config, objective, feed, device=args.device).run(args.out, **flags))
     if processes.main:

@@ -111,8 +111,8 @@ class SourceConfig:
     """What is read: the corpus, a jsonl or json file of one of the formats, a folder of pictures of one
     subject, WebDataset tar shards, or a Hugging Face data set saved on disk; the last two hold records of ``format``."""
     path: str | None = None
-    """The file; for ``webdataset`` a pattern such as ``shards/*.tar``, for ``huggingface`` the folder; for ``corpus`` its
-    folder, null: the one found by ``Corpus.load``."""
+    """The file; ``webdataset``: a pattern, ``shards/*.tar`` or ``shards/{000..123}.tar``, ``huggingface``: the folder;
+    ``corpus``: its folder, null: the one found by ``Corpus.load``."""
     root: str | None = None
     """Folder that the names of pictures are relative to; null: the file's own."""
     format: Format | None = None

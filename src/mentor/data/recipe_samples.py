@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from mentor.config.data import DataConfig
@@ -10,7 +11,7 @@ from mentor.data.processor import Processor
 from mentor.data.rejects import Rejects
 from mentor.data.shards import SPLITS
 from mentor.data.source_mixture import SourceMixture
-from mentor.data.sources import open_source
+from mentor.data.sources import Opened, RecordSource, Source, open_source
 
 
 def recipe_samples(data: DataConfig, seed: int, processor: Processor, rejects: Path) -> dict[str, SourceMixture]:
@@ -23,11 +24,17 @@ def recipe_samples(data: DataConfig, seed: int, processor: Processor, rejects: P
         raise ValueError(
             "data.sources: expected at least one source with a weight above 0 (or data.weights for the corpus)"
         )
-    samples = {}
-    for split in SPLITS:
-        size = processor.config.image_size
-        mixture = SourceMixture(
-            [open_source(config, split=split, size=size, seed=seed) for config in configs],
+    opened: Opened = {}
+    sources: dict[str, list[Source]] = {split: [] for split in SPLITS}
+    for config in configs:
+        of_split = partial(open_source, config, size=processor.config.image_size, seed=seed, opened=opened)
+        train = of_split(split="train")
+        sources["train"].append(train)
+        # Records are divided by their numbers, whoever reads them.
+        sources["held_out"].append(train if isinstance(train, RecordSource) else of_split(split="held_out"))
+    return {
+        split: SourceMixture(
+            sources[split],
             [config.weight for config in configs],
             split=split,
             seed=seed,
@@ -35,5 +42,16 @@ def recipe_samples(data: DataConfig, seed: int, processor: Processor, rejects: P
             accept=Fits(processor),
             rejects=Rejects(data.reject_limit, rejects),
         )
-        samples[split] = mixture
-    return samples
+        for split in SPLITS
+    }
+
+
+def index_sources(data: DataConfig) -> None:
+    """Finds, and keeps on the disk, what opening the sources' files for the first time finds: records, tasks, instructions.
+
+    Raises ValueError as ``recipe_samples`` does.
+    """
+    opened: Opened = {}
+    for config in data.all_sources:
+        if config.weight > 0 and config.kind not in ("corpus", "pictures"):
+            open_source(config, split="train", size=1, seed=0, opened=opened)

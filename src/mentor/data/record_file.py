@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mentor.data.example import BadRecord
+from mentor.data.waiting import told_when_slow
 from mentor.files import whole
 
 _BLOCK = 1 << 24
@@ -31,7 +32,8 @@ class RecordFile:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._spans = cached_array(self.path, "spans", _find_spans).reshape(-1, 2)
+        with told_when_slow(f"finding the records of {self.path}, once"):
+            self._spans = cached_array(self.path, "spans", _find_spans).reshape(-1, 2)
         if not len(self._spans):
             raise ValueError(f"{self.path} holds no records")
         self._handle: int | None = None
@@ -61,7 +63,7 @@ class RecordFile:
 def cached_array(path: Path, name: str, make: Callable[[Path], NDArray[np.int64]]) -> NDArray[np.int64]:
     """``make(path)``, a flat int64 array that follows from a file's contents, kept on disk while the file is unchanged.
 
-    A large one is mapped into memory. ValueError if ``path`` cannot be read.
+    A large one is mapped into memory, which keeps its file open. ValueError if ``path`` cannot be read.
     """
     try:
         status = path.stat()
@@ -93,7 +95,6 @@ def _store(place: Path, values: NDArray[np.int64]) -> bool:
 
 def _load(place: Path, stamp: list[int]) -> NDArray[np.int64] | None:
     try:
-        # A map keeps its file open: with one for each of a thousand shards the system would run out of them.
         held: NDArray[np.int64] = np.load(place, mmap_mode="r" if place.stat().st_size > _MAPPED else None)
     except (OSError, ValueError, EOFError) as error:
         if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):

@@ -14,6 +14,7 @@ from PIL import Image
 from mentor.data.example import BadRecord, ReadImage
 from mentor.data.images import load_image, to_mask, to_rgb
 from mentor.data.record_file import RecordFile, cached_array
+from mentor.data.waiting import told_when_slow
 
 
 class Records(Protocol):
@@ -47,7 +48,8 @@ class FolderRecords:
         return self.file[index], self.read
 
     def derived(self, name: str, of: Callable[[Any], int]) -> NDArray[np.int64]:
-        return cached_array(self.file.path, name, lambda _: values_of(self.file.__getitem__, range(len(self)), of))
+        with told_when_slow(f"reading the {name} of {len(self):,} records of {self.name}, once"):
+            return cached_array(self.file.path, name, lambda _: values_of(self.file.__getitem__, range(len(self)), of))
 
     def read(self, name: str, *, mask: bool = False) -> Image.Image:
         """A picture by its name, RGB or a mask; ``BadRecord`` if it is missing or damaged."""
@@ -75,6 +77,8 @@ class ArrowRecords:
         if isinstance(self.rows, Mapping):
             raise ValueError(f"{folder} holds the splits {', '.join(self.rows)}: give the folder of one of them")
         self.name = str(folder)
+        self._state = Path(folder) / "state.json"  # which it has, and which is written anew with the data
+        self._fingerprint = str(self.rows._fingerprint)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -90,7 +94,12 @@ class ArrowRecords:
         for column, feature in rows.features.items():
             if isinstance(feature, datasets.Image):
                 rows = rows.cast_column(column, datasets.Image(decode=False))
-        return values_of(lambda index: self._record(rows, index, {}), range(len(self)), of)
+        with told_when_slow(f"reading the {name} of {len(self):,} records of {self.name}, once"):
+            return cached_array(
+                self._state,
+                f"{name}-{self._fingerprint}",
+                lambda _: values_of(lambda index: self._record(rows, index, {}), range(len(self)), of),
+            )
 
     @staticmethod
     def _record(rows: Any, index: int, pictures: dict[str, Image.Image]) -> dict[str, Any]:

@@ -66,7 +66,10 @@ class CorpusSource:
 
 
 class RecordSource:
-    """Records of one format; ``chosen`` int [n] are those that belong to it, all when it is None."""
+    """Records of one format; ``chosen`` int [n] are those that belong to it, all when it is None.
+
+    ``instructions`` int [records] tell which of X2I have the same instruction, where examples are wanted.
+    """
 
     def __init__(
         self,
@@ -76,10 +79,10 @@ class RecordSource:
         *,
         chosen: NDArray[np.int64] | None = None,
         backgrounds: Records | None = None,
+        instructions: NDArray[np.int64] | None = None,
     ) -> None:
         self.name, self.records, self.options, self.size = records.name, records, options, size
-        self.chosen, self.backgrounds = chosen, backgrounds
-        self._instructions: NDArray[np.int64] | None = None
+        self.chosen, self.backgrounds, self.instructions = chosen, backgrounds, instructions
 
     def __len__(self) -> int:
         return len(self.records) if self.chosen is None else len(self.chosen)
@@ -103,14 +106,12 @@ class RecordSource:
     def _others(self, number: int, seed: int, peers: Peers | None) -> list[int]:
         """Numbers of other records with the same instruction, to be shown solved."""
         assert isinstance(self.options, X2IOptions)
-        if not self.options.examples:
+        if self.instructions is None:
             return []
-        if self._instructions is None:
-            self._instructions = self.records.derived("instructions", _instruction)
-        alike = np.flatnonzero(self._instructions == self._instructions[number])
+        alike = np.flatnonzero(self.instructions == self.instructions[number])
         alike = alike if peers is None else peers(alike)
         alike = alike[alike != number]
-        if len(alike) < self.options.examples or self._instructions[number] < 0:
+        if len(alike) < self.options.examples or self.instructions[number] < 0:
             raise BadRecord(f"found {len(alike)} other records with this instruction, wanted {self.options.examples}")
         chosen = np.random.default_rng([seed, 1]).choice(alike, self.options.examples, replace=False)
         return [int(other) for other in chosen]
@@ -124,12 +125,17 @@ def _instruction(fields: Any) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def open_source(config: SourceConfig, *, split: str, size: int, seed: int) -> Source:
+Opened = dict[tuple[str, str, str | None], Records]
+"""Kind, path and root -> records that are open already: sources that read the same share them, and their indexes."""
+
+
+def open_source(config: SourceConfig, *, split: str, size: int, seed: int, opened: Opened | None = None) -> Source:
     """The source that a recipe names, with pictures of ``size`` pixels. ValueError if it is not there or holds nothing.
 
-    ``split`` chooses the subjects of the corpus; other sources are divided by number (``SourceMixture``).
+    ``split`` chooses the subjects of the corpus; other sources are divided by number (``SourceMixture``). ``opened`` is looked
+    up and added to.
     """
-    options = config.resolved()
+    options, opened = config.resolved(), {} if opened is None else opened
     if isinstance(options, CorpusOptions):
         strict = split == "held_out"
         corpus = Corpus.load(config.path)
@@ -137,20 +143,29 @@ def open_source(config: SourceConfig, *, split: str, size: int, seed: int) -> So
     assert config.path is not None
     if isinstance(options, PicturesOptions):
         return PicturesSource(config.path, options, split=split, size=size)
-    records: Records
-    if config.kind == "webdataset":
-        records = TarRecords(config.path)
-    elif config.kind == "huggingface":
-        records = ArrowRecords(config.path)
-    else:
-        records = FolderRecords(config.path, config.root)
-    chosen, backgrounds = None, None
+    records = _records(config.kind, config.path, config.root, opened)
+    chosen = backgrounds = instructions = None
     if isinstance(options, ReleasedOptions):
         chosen = _of_tasks(records, options)
         if options.backgrounds is not None and options.recovery and (not options.tasks or "recover" in options.tasks):
-            root = Path(config.root) if config.root else Path(config.path).parent
-            backgrounds = FolderRecords(root / options.backgrounds, root)
-    return RecordSource(records, options, size, chosen=chosen, backgrounds=backgrounds)
+            root = config.root or str(Path(config.path).parent)
+            backgrounds = _records("jsonl", str(Path(root) / options.backgrounds), root, opened)
+    elif isinstance(options, X2IOptions) and options.examples:
+        # Here, and not when the first is asked for: every worker would read the whole file.
+        instructions = records.derived("instructions", _instruction)
+    return RecordSource(records, options, size, chosen=chosen, backgrounds=backgrounds, instructions=instructions)
+
+
+def _records(kind: str, path: str, root: str | None, opened: Opened) -> Records:
+    key = (kind if kind in ("webdataset", "huggingface") else "file", path, root)
+    if key not in opened:
+        if kind == "webdataset":
+            opened[key] = TarRecords(path)
+        elif kind == "huggingface":
+            opened[key] = ArrowRecords(path)
+        else:
+            opened[key] = FolderRecords(path, root)
+    return opened[key]
 
 
 def _of_tasks(records: Records, options: ReleasedOptions) -> NDArray[np.int64] | None:

@@ -2,7 +2,7 @@
 
 A sample's record is its ``json`` member, whose pictures are named by the rest of their name (``jpg``, ``mask.png``). A picture
 and its ``txt`` are the pair ``image`` and ``text``, with the fields of a ``json`` beside them if there is one (img2dataset).
-Where members lie is found once and kept beside each shard, so that any sample of any shard is read without those before it.
+Where samples begin is found once and kept beside each shard, so that any sample of any shard is read without those before it.
 """
 
 from __future__ import annotations
@@ -22,23 +22,26 @@ from mentor.data.example import BadRecord, ReadImage
 from mentor.data.images import decode_image
 from mentor.data.record_file import cached_array
 from mentor.data.records import values_of
+from mentor.data.shard_patterns import shard_paths
+from mentor.data.waiting import told_when_slow
 
 _PICTURES = ("jpg", "jpeg", "png", "webp")
 
 
 class TarRecords:
-    """The samples of all shards that match ``pattern``, in the order of the shards' names. ValueError if there are none."""
+    """The samples of all shards that match ``pattern`` (``shard_paths``), in the order of the shards' names.
+
+    ValueError if there are none. A sample costs 8 bytes of memory, a shard no open file.
+    """
 
     def __init__(self, pattern: str) -> None:
         self.name = pattern
-        base = Path(pattern).anchor or "."
-        self.paths = sorted(Path(base).glob(str(Path(pattern).relative_to(base)) if Path(pattern).anchor else pattern))
-        if not self.paths:
-            raise ValueError(f"no shard matches {pattern}")
-        self._members = [cached_array(path, "members", _find_members).reshape(-1, 2) for path in self.paths]
-        starts = [np.flatnonzero(np.diff(members[:, 0], prepend=-1)) for members in self._members]
-        self._bounds = [np.append(start, len(members)) for start, members in zip(starts, self._members, strict=True)]
-        self._ends = np.cumsum([len(start) for start in starts])
+        self.paths = shard_paths(pattern)
+        with told_when_slow(f"finding the samples in {len(self.paths):,} shards {pattern}, once"):
+            # Copies: a map would keep its file open, and there may be more shards than files may be.
+            bounds = [np.array(cached_array(path, "samples", _find_samples)) for path in self.paths]
+        self._bounds = np.concatenate(bounds)
+        self._ends = np.cumsum([len(each) - 1 for each in bounds])
         if not self._ends[-1]:
             raise ValueError(f"the shards {pattern} hold no samples")
 
@@ -46,58 +49,63 @@ class TarRecords:
         return int(self._ends[-1])
 
     def open(self, index: int) -> tuple[Any, ReadImage]:
-        number = int(np.searchsorted(self._ends, index, side="right"))
-        contents = self._read(number, index - (int(self._ends[number - 1]) if number else 0))
+        contents = self._read(index)
         return _record(contents), partial(_picture, contents)
 
     def derived(self, name: str, of: Callable[[Any], int]) -> NDArray[np.int64]:
         def of_shard(number: int) -> NDArray[np.int64]:
-            return values_of(
-                lambda place: _record(self._read(number, place, words=True)), range(len(self._bounds[number]) - 1), of
-            )
+            indexes = range(int(self._ends[number - 1]) if number else 0, int(self._ends[number]))
+            return values_of(lambda index: _record(self._read(index, words=True)), indexes, of)
 
-        parts = [cached_array(path, name, lambda _, n=n: of_shard(n)) for n, path in enumerate(self.paths)]  # type: ignore[misc]
+        with told_when_slow(f"reading the {name} of {len(self):,} records of {self.name}, once"):
+            parts = [
+                np.array(cached_array(path, name, lambda _, n=number: of_shard(n)))  # type: ignore[misc]
+                for number, path in enumerate(self.paths)
+            ]
         return np.concatenate(parts)
 
-    def _read(self, number: int, place: int, *, words: bool = False) -> dict[str, bytes]:
-        """The members of sample ``place`` of shard ``number``; with ``words`` the pictures are empty."""
-        first, last = (int(bound) for bound in self._bounds[number][place : place + 2])
-        return _contents(self.paths[number], self._members[number][first:last, 1].tolist(), words)
+    def _read(self, index: int, *, words: bool = False) -> dict[str, bytes]:
+        """The members of sample ``index``; with ``words`` the pictures are empty."""
+        number = int(np.searchsorted(self._ends, index, side="right"))
+        # Every shard before has one bound more than samples.
+        first, end = (int(bound) for bound in self._bounds[index + number : index + number + 2])
+        return _contents(self.paths[number], first, end, words)
 
 
-def _find_members(path: Path) -> NDArray[np.int64]:
-    """(sample, offset of the header) of every file in a tar; the members of a sample follow each other."""
-    rows: list[tuple[int, int]] = []
-    key, sample = None, -1
+def _find_samples(path: Path) -> NDArray[np.int64]:
+    """Where the members of each sample begin in a tar, which follow each other, and where those of the last one end."""
+    bounds: list[int] = []
+    key = None
     try:
         with tarfile.open(path, mode="r:") as archive:
             for member in archive:
                 if member.isfile():
                     found = _split(member.name)[0]
-                    sample += found != key
+                    if found != key:
+                        bounds.append(member.offset)
                     key = found
-                    rows.append((sample, member.offset))
+            bounds.append(archive.offset)
     except tarfile.TarError as error:
         raise ValueError(f"{path} is not a readable tar file ({error})") from error
-    return np.array(rows, np.int64).reshape(-1, 2)
+    return np.array(bounds, np.int64)
 
 
-def _contents(path: Path, offsets: list[int], words: bool) -> dict[str, bytes]:
-    """Rest of the name -> bytes, of the members with headers at ``offsets``; with ``words`` of ``json`` and ``txt`` alone."""
+def _contents(path: Path, first: int, end: int, words: bool) -> dict[str, bytes]:
+    """Rest of the name -> bytes, of the files with headers from ``first`` to ``end``; with ``words`` pictures are empty."""
     contents = {}
     try:
         with path.open("rb") as file:
-            for offset in offsets:
-                file.seek(offset)
-                with tarfile.open(fileobj=file, mode="r:") as archive:
-                    member = archive.next()
-                    held = archive.extractfile(member) if member is not None else None
-                    if member is None or held is None:
-                        raise BadRecord(f"{path.name}: no member at {offset}")
-                    rest = _split(member.name)[1]
-                    contents[rest] = held.read() if not words or rest in ("json", "txt") else b""
+            file.seek(first)
+            with tarfile.open(fileobj=file, mode="r:") as archive:
+                while (member := archive.next()) is not None and member.offset < end:
+                    held = archive.extractfile(member) if member.isfile() else None
+                    if held is not None:
+                        rest = _split(member.name)[1]
+                        contents[rest] = held.read() if not words or rest in ("json", "txt") else b""
     except (OSError, tarfile.TarError) as error:
         raise BadRecord(f"{path.name}: cannot be read ({error})") from error
+    if not contents:
+        raise BadRecord(f"{path.name}: no member at {first}")
     return contents
 
 

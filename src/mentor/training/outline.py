@@ -10,6 +10,7 @@ from torch import nn
 from mentor.checkpoint.layout import shipped_models
 from mentor.config.plan import planned_samples
 from mentor.config.run import TrainConfig
+from mentor.data.shard_patterns import expanded
 from mentor.data.shards import PrecomputedDataset, read_manifest
 from mentor.models.image_tokenizer import ImageTokenizer
 from mentor.models.mentor import Mentor
@@ -61,7 +62,7 @@ def _places(config: TrainConfig) -> list[str]:
     for source in config.data.all_sources:
         if source.path is not None:
             # A pattern of shards is as much there as its folder.
-            place = str(Path(source.path).parent) if "*" in source.path else source.path
+            place = str(Path(expanded(source.path)[0]).parent) if source.kind == "webdataset" else source.path
             lines.append(f"source: {source.path} ({source.kind}, weight {source.weight:g}){_absent(place)}")
     return lines
 
