@@ -19,7 +19,7 @@ from mentor.evaluation.ablations import (
     score_rows,
     summarise_rows,
 )
-from mentor.evaluation.answers import AnswerStore, check_folder
+from mentor.evaluation.pictures import PictureStore, check_folder
 from mentor.models.perceptual import STLPIPS
 from tests.evaluation.conftest import FakePainter
 
@@ -79,8 +79,8 @@ def judged(small_corpus: Corpus, trunk: STLPIPS, tmp_path_factory: pytest.TempPa
     blank = FakePainter(lambda prompt, seed: Image.new("RGB", (64, 64)), fingerprint="two")
     rows = {"full": lambda: perfect, "worse": lambda: blank}
     options: dict[str, Any] = {"prompts": 20, "seeds": (0, 1), "size": 64}
-    found = score_rows(rows, small_corpus, AnswerStore(folder), trunk, **options)
-    again = score_rows(rows, small_corpus, AnswerStore(folder), trunk, **options)
+    found = score_rows(rows, small_corpus, PictureStore(folder), trunk, **options)
+    again = score_rows(rows, small_corpus, PictureStore(folder), trunk, **options)
     assert again == found and perfect.calls == 40, "pictures that are there are not drawn again"
     return found, folder
 
@@ -96,4 +96,6 @@ def test_true_pictures_win(judged: tuple[Scores, Path]) -> None:
 def test_rows_of_another_size_are_refused(small_corpus: Corpus, trunk: STLPIPS, tmp_path: Path) -> None:
     large = FakePainter(lambda prompt, seed: Image.new("RGB", (128, 128)), size=128)
     with pytest.raises(ValueError, match="row full draws pictures of 128 px, the study is scored at 64"):
-        score_rows({"full": lambda: large}, small_corpus, AnswerStore(tmp_path), trunk, prompts=20, seeds=(0,), size=64)
+        score_rows(
+            {"full": lambda: large}, small_corpus, PictureStore(tmp_path), trunk, prompts=20, seeds=(0,), size=64
+        )

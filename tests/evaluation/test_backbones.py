@@ -102,6 +102,22 @@ def test_dino_pixels_are_those_of_dinov2s_image_processor(size: tuple[int, int])
     torch.testing.assert_close(dino_pixels(picture), expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("size", [(237, 474), (474, 237), (300, 451)])
+def test_the_longer_side_is_computed_in_whole_numbers(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """237 x 474 becomes 256 x 512; in floating point 256 / 237 * 474 is a hair less."""
+    asked: list[tuple[int, int]] = []
+    picture, true = noise(*size), Image.Image.resize
+
+    def resize(self: Image.Image, size: tuple[int, int], *more: object) -> Image.Image:
+        asked.append(size)
+        return true(self, size, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Image.Image, "resize", resize)
+    assert dino_pixels(picture).shape == (3, 224, 224)
+    short, long = sorted(size)
+    assert sorted(asked[0]) == [256, 256 * long // short]
+
+
 @pytest.mark.parametrize("side", [32, 299, 512])
 def test_clean_pixels_are_antialiased_bicubic_in_floating_point(side: int) -> None:
     """Tolerance 0.01 of 255: torch's antialiased bicubic filter, which knows nothing of Pillow."""
@@ -123,6 +139,8 @@ def test_inception_reads_a_torchscript_file_in_both_ways(tmp_path: Path) -> None
         unresized = torch.cat([network(each, return_features=True).flatten(1) for each in raw])
     np.testing.assert_allclose(clean.images(pictures), expected.numpy(), atol=1e-5)
     np.testing.assert_allclose(own.images(pictures), unresized.numpy(), atol=1e-5)
+    alike = [noise(64, 64), noise(64, 64)]  # in one batch
+    np.testing.assert_allclose(own.images(alike)[1], own.images(alike[1:])[0], atol=1e-5)
 
 
 def test_a_missing_or_foreign_inception_is_named(tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ def test_evaluate_writes_everything_and_goes_on_where_it_was(
     assert main(words) == 0
     assert {path: path.stat().st_mtime_ns for path in (out / "images").iterdir()} == images
     assert json.loads((out / "scenes.json").read_text()) == results
+    assert main([*words, "--seed", "1"]) == 2 and "another seed" in capsys.readouterr().err
+    (out / "run.json").unlink()
     assert main([*words, "--seed", "1"]) == 0
     assert len(list((out / "images").iterdir())) > len(images)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mentor.evaluation.answers import AnswerStore, check_folder
+from mentor.evaluation.pictures import PictureStore, check_folder
 from mentor.evaluation.plots import Mark, bars, plane
 from mentor.evaluation.run import Author, evaluate, paint
 from mentor.evaluation.tables import headline, markdown_table, number, short_table, stand_ins
@@ -49,7 +49,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], P
     check_folder(out)
     items = toy_items(30)
     painter = FakePainter(lambda prompt, seed: Image.new("RGB", (300, 200), (51, 51, 51)))
-    pictures = paint(items, lambda item: painter, AnswerStore(out), 0)
+    pictures = paint(items, lambda item: painter, PictureStore(out), 0)
     return evaluate(Toy(), items, pictures, Author("<script>x</script>"), toy_tools(folder), out), out
 
 

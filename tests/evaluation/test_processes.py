@@ -16,7 +16,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from PIL import Image
-from mentor.evaluation.answers import AnswerStore, check_folder
+from mentor.evaluation.pictures import PictureStore, check_folder
 from mentor.evaluation.processes import joined
 from mentor.prompt import Prompt
 
@@ -33,7 +33,7 @@ with joined() as processes:
     folder = Path(sys.argv[1])
     check_folder(folder)
     words = ["a", "b", "c", "refused", "e"]
-    store = AnswerStore(folder, 1, processes)
+    store = PictureStore(folder, 1, processes)
     paths, failures = store.files(Painter(), [Prompt(word) for word in words], range(5))
     there = [path.is_file() for path in paths]
     print("main" if processes.main else "other", there, failures, flush=True)

@@ -65,23 +65,36 @@ def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
+THERE: dict[str, Any] = {
+    "benchmark": "scenes",
+    "name": "mini",
+    "fingerprint": "abc",
+    "settings": {"cfg_scale": 1.5},
+    "seed": 0,
+    "items": 240,
+    "scoring": {"preset": None},
+}
+
+
 @pytest.mark.parametrize(
-    ("benchmark", "fingerprint", "settings", "unlike"),
+    ("changes", "unlike"),
     [
-        ("scenes", "abc", {"cfg_scale": 1.5}, ""),
-        ("scenes", "other weights", {"cfg_scale": 1.5}, "another fingerprint"),
-        ("scenes", "abc", {"cfg_scale": 2.0}, "another settings"),
-        ("dreambench", "abc", {"cfg_scale": 1.5}, "on scenes with another benchmark"),
-        ("scenes", "", {"folder": "/x/mini"}, "another fingerprint and another settings"),
+        ({}, ""),
+        ({"items": 300}, ""),  # completes what is there
+        ({"items": 20}, "more items"),
+        ({"fingerprint": "other weights"}, "another fingerprint"),
+        ({"settings": {"cfg_scale": 2.0}}, "another settings"),
+        ({"benchmark": "dreambench"}, "on scenes with another benchmark"),
+        ({"fingerprint": "", "settings": {"folder": "/x/mini"}}, "another fingerprint and another settings"),
+        ({"name": "ignore the reference (mini)"}, "another name"),
+        ({"seed": 1}, "another seed"),
+        ({"scoring": {"preset": "official"}}, "another scoring"),
     ],
 )
-def test_results_of_something_else_are_not_written_over(
-    tmp_path: Path, benchmark: str, fingerprint: str, settings: dict[str, Any], unlike: str
-) -> None:
-    there = {"benchmark": "scenes", "name": "mini", "fingerprint": "abc", "settings": {"cfg_scale": 1.5}}
-    check_same(tmp_path, benchmark, fingerprint, settings)  # nothing there
+def test_results_of_something_else_are_not_written_over(tmp_path: Path, changes: dict[str, Any], unlike: str) -> None:
+    check_same(tmp_path, THERE | changes)  # nothing there
     (tmp_path / "run.json").write_text("half")
-    check_same(tmp_path, benchmark, fingerprint, settings)
-    (tmp_path / "run.json").write_text(json.dumps(there))
+    check_same(tmp_path, THERE | changes)
+    (tmp_path / "run.json").write_text(json.dumps(THERE))
     with pytest.raises(ValueError, match=f"holds the results of mini .*{unlike}") if unlike else nullcontext():
-        check_same(tmp_path, benchmark, fingerprint, settings)
+        check_same(tmp_path, THERE | changes)

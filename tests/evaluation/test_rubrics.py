@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mentor.evaluation.judge_answers import parse_score
+from mentor.evaluation.panel import parse_score
 from mentor.evaluation.rubrics import KINDS, Rubric, official_rubrics, own_rubrics
 from mentor.vlm.client import Turn
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mentor.evaluation.answers import AnswerStore, check_folder
 from mentor.evaluation.benchmarks import chosen, find_benchmark, find_source
 from mentor.evaluation.dreambench_plus_data import PROMPT_TYPES
+from mentor.evaluation.pictures import PictureStore, check_folder
 from mentor.evaluation.protocol import Item
 from mentor.evaluation.ready_made import find_pictures
 from mentor.evaluation.results import item_digest, read_run
@@ -23,12 +23,12 @@ GRAY = Image.new("RGB", (8, 8), (51, 51, 51))
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> AnswerStore:
+def store(tmp_path: Path) -> PictureStore:
     check_folder(tmp_path / "out")
-    return AnswerStore(tmp_path / "out", batch_size=4)
+    return PictureStore(tmp_path / "out", batch_size=4)
 
 
-def test_seeds_are_the_items_own_plus_the_runs(store: AnswerStore) -> None:
+def test_seeds_are_the_items_own_plus_the_runs(store: PictureStore) -> None:
     seen: list[int] = []
     painter = FakePainter(lambda prompt, seed: seen.append(seed) or GRAY)
     items = [Item("a", Prompt("a"), seed=3), Item("b", Prompt("b"), seed=5)]
@@ -36,7 +36,7 @@ def test_seeds_are_the_items_own_plus_the_runs(store: AnswerStore) -> None:
     assert seen == [13, 15]
 
 
-def test_a_refused_prompt_is_a_failure_and_the_rest_of_its_batch_is_drawn(store: AnswerStore) -> None:
+def test_a_refused_prompt_is_a_failure_and_the_rest_of_its_batch_is_drawn(store: PictureStore) -> None:
     def answer(prompt: Prompt, seed: int) -> Image.Image:
         if "number 2" in prompt.text:
             raise ValueError("the prompt is too long")
@@ -47,7 +47,7 @@ def test_a_refused_prompt_is_a_failure_and_the_rest_of_its_batch_is_drawn(store:
     assert pictures.failures == {2: "the prompt is too long"}
 
 
-def test_a_run_in_which_all_is_refused_is_a_mistake(store: AnswerStore) -> None:
+def test_a_run_in_which_all_is_refused_is_a_mistake(store: PictureStore) -> None:
     def refuses(prompt: Prompt, seed: int) -> Image.Image:
         raise ValueError("the prompt is too long")
 
@@ -55,7 +55,7 @@ def test_a_run_in_which_all_is_refused_is_a_mistake(store: AnswerStore) -> None:
         paint(toy_items(3), lambda item: FakePainter(refuses), store, 0)
 
 
-def test_each_item_can_have_its_own_painter(store: AnswerStore) -> None:
+def test_each_item_can_have_its_own_painter(store: PictureStore) -> None:
     painters = {
         name: FakePainter(lambda prompt, seed, light=light: Image.new("RGB", (8, 8), (light,) * 3), fingerprint=name)
         for name, light in (("0_thing", 10), ("1_thing", 200))
@@ -66,7 +66,7 @@ def test_each_item_can_have_its_own_painter(store: AnswerStore) -> None:
     assert [painter.batches for painter in painters.values()] == [[2], [2]]
 
 
-def test_everything_is_written_and_a_second_run_paints_nothing(store: AnswerStore, tmp_path: Path) -> None:
+def test_everything_is_written_and_a_second_run_paints_nothing(store: PictureStore, tmp_path: Path) -> None:
     items, tools = toy_items(6), toy_tools(tmp_path, seed=4)
     painter = FakePainter(lambda prompt, seed: GRAY)
     author = Author("fake", "f" * 64, {"steps": 3})
@@ -105,7 +105,7 @@ def test_missing_pictures_are_failures_with_their_reason(tmp_path: Path) -> None
     assert "no picture in the folder" in (out / "report.md").read_text()
 
 
-def test_a_judge_that_fails_leaves_the_pictures(store: AnswerStore, tmp_path: Path) -> None:
+def test_a_judge_that_fails_leaves_the_pictures(store: PictureStore, tmp_path: Path) -> None:
     class Down(Toy):
         def score(self, items, pictures, tools):  # type: ignore[no-untyped-def]
             raise ValueError("the judge is down")

@@ -10,10 +10,11 @@ from PIL import Image
 from mentor.data.corpus import Corpus
 from mentor.data.held_out import evaluation_prompts
 from mentor.data.tasks import Sample
-from mentor.evaluation.answers import AnswerStore, check_folder
 from mentor.evaluation.gallery import TASKS, scene_gallery, task_gallery
-from mentor.evaluation.report import scene_lines, scene_table, write_json, write_scene_report
+from mentor.evaluation.pictures import PictureStore, check_folder
+from mentor.evaluation.results import write_json
 from mentor.evaluation.scene_benchmark import SceneBenchmark
+from mentor.evaluation.scene_tables import scene_lines, scene_table, write_scene_report
 from mentor.evaluation.scenes import ROWS, draw_scenes, judge_scenes
 from mentor.models.perceptual import STLPIPS
 from tests.evaluation.conftest import FakePainter
@@ -29,7 +30,7 @@ def samples(small_corpus: Corpus) -> list[Sample]:
 def evaluate(
     painter: FakePainter, corpus: Corpus, samples: list[Sample], folder: Path, trunk: STLPIPS
 ) -> tuple[dict[str, Any], dict[str, list[Image.Image]]]:
-    drawn = draw_scenes(painter, corpus.split("test"), samples, AnswerStore(folder))
+    drawn = draw_scenes(painter, corpus.split("test"), samples, PictureStore(folder))
     return judge_scenes(drawn, corpus, samples, trunk, recode=lambda pictures: list(pictures))
 
 
@@ -116,12 +117,12 @@ def test_galleries_show_the_first_prompts(small_corpus: Corpus, tmp_path: Path) 
         return Image.new("RGB", (64, 64), (1, 2, 3))
 
     painter = FakePainter(answer)
-    sheet = scene_gallery(painter, small_corpus, AnswerStore(tmp_path), n=5)
+    sheet = scene_gallery(painter, small_corpus, PictureStore(tmp_path), n=5)
     expected = evaluation_prompts(small_corpus.split("test"), 5, 0, size=64)
     assert seen == [(sample.prompt.text, seed) for seed, sample in enumerate(expected)]
     assert sum(colour == (1, 2, 3) for colour in sheet.get_flattened_data()) == 5 * 112 * 112
     seen.clear()
-    task_gallery(painter, small_corpus, AnswerStore(tmp_path), n=2)
+    task_gallery(painter, small_corpus, PictureStore(tmp_path), n=2)
     assert [seed for _, seed in seen] == [0, 1] * len(TASKS)
 
 
@@ -131,7 +132,7 @@ def test_refuses_no_prompts(n: int, small_corpus: Corpus, tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="at least 1"):
         SceneBenchmark(small_corpus, n=n)
     with pytest.raises(ValueError, match="at least 1"):
-        scene_gallery(painter, small_corpus, AnswerStore(tmp_path), n=n)
+        scene_gallery(painter, small_corpus, PictureStore(tmp_path), n=n)
     with pytest.raises(ValueError, match="at least 1"):
-        task_gallery(painter, small_corpus, AnswerStore(tmp_path), n=n)
+        task_gallery(painter, small_corpus, PictureStore(tmp_path), n=n)
     assert painter.calls == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from PIL import Image
 
-from mentor.evaluation.judge_answers import encode_image
+from mentor.evaluation.panel import encode_image
 from mentor.evaluation.stand_in_judge import StandInJudge
 from mentor.vlm.client import Turn
 

@@ -20,7 +20,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from mentor.evaluation.judge_answers import Panel, Question
+from mentor.evaluation.panel import Panel, Question
 from mentor.vlm.client import Turn, encode_jpeg
 from mentor.vlm.local import LocalModel
 

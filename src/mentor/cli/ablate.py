@@ -14,7 +14,7 @@ from mentor.cli.sampling_arguments import check_seed
 if TYPE_CHECKING:
     from mentor.config.study import Run, Study
     from mentor.evaluation.ablations import Scores
-    from mentor.evaluation.answers import Painter
+    from mentor.evaluation.pictures import Painter
 
 _LOSSES = {
     "subject, right image": "object_nll/subject/right",
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     import mentor.evaluation.ablations
     import mentor.training.trainer  # noqa: F401  a package that is missing is told now, not after the trainings
     from mentor.checkpoint.hub import HubOptions, locate
-    from mentor.evaluation.answers import check_folder
+    from mentor.evaluation.pictures import check_folder
 
     if args.start is not None:
         locate(str(args.start), HubOptions(), only_config=True)  # before any folder is made
@@ -109,7 +109,7 @@ def _score(rows: Mapping[str, Sequence[Run]], study: Study, args: argparse.Names
     from mentor.cli.progress import stage_progress
     from mentor.data.corpus import Corpus, find_pack
     from mentor.evaluation.ablations import score_rows
-    from mentor.evaluation.answers import AnswerStore
+    from mentor.evaluation.pictures import PictureStore
     from mentor.models.perceptual import STLPIPS
 
     painters = {row: _painter(stages[-1].final, row, args.device) for row, stages in rows.items()}
@@ -117,7 +117,7 @@ def _score(rows: Mapping[str, Sequence[Run]], study: Study, args: argparse.Names
         return score_rows(
             painters,
             Corpus.load(find_pack(args.corpus)),
-            AnswerStore(args.out),
+            PictureStore(args.out),
             STLPIPS(),
             prompts=study.prompts,
             seeds=study.seeds,
@@ -135,7 +135,7 @@ def _report(
 ) -> None:
     from mentor.config.study import REFERENCE
     from mentor.evaluation.ablations import ablation_table, summarise_rows
-    from mentor.evaluation.report import provenance, write_json
+    from mentor.evaluation.results import provenance, write_json
     from mentor.files import write_text
 
     paper = {row: label for row, label in study.paper.items() if row in scores}
@@ -194,7 +194,7 @@ def _complete(folder: Path) -> bool:
 
 def _painter(final: Path, row: str, device: str) -> Callable[[], Painter]:
     def made() -> Painter:
-        from mentor.evaluation.answers import PipelinePainter
+        from mentor.evaluation.pictures import PipelinePainter
         from mentor.generation.pipeline import MentorPipeline
 
         pipeline = MentorPipeline.from_pretrained(str(final), device=device)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def add_parser(subparsers: Any) -> None:
-    """Declare the command's arguments: one set a benchmark, and ``compare``."""
+    """Declare the command's arguments: one set a benchmark, ``compare`` and ``seeds``."""
     from mentor.evaluation.benchmarks import BENCHMARKS
 
     parser = subparsers.add_parser(
@@ -40,16 +40,20 @@ def add_parser(subparsers: Any) -> None:
     compare = kinds.add_parser("compare", help="two runs of one benchmark, item by item, with bootstrap intervals")
     compare.add_argument("runs", nargs=2, type=Path, metavar="RUN", help="folder of a finished run")
     compare.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
+    seeds = kinds.add_parser("seeds", help="runs that differ in their seed: mean and standard deviation")
+    seeds.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a finished run")
 
 
 def run(args: argparse.Namespace) -> int:
     """Check the arguments, load, paint, score, print."""
     if args.benchmark == "compare":
         return _compare(args)
+    if args.benchmark == "seeds":
+        return _seeds(args)
     if args.benchmark in ("tokenizer", "agreement"):
         _print(tokenizer_rows(args) if args.benchmark == "tokenizer" else agreement_rows(args))
         return 0
-    from mentor.evaluation.answers import check_folder
+    from mentor.evaluation.pictures import check_folder
     from mentor.evaluation.processes import joined
 
     check_arguments(args)
@@ -86,24 +90,35 @@ def _score(
     processes: Processes,
     progress: Any,
 ) -> dict[str, Any] | None:
-    from mentor.evaluation.answers import AnswerStore
+    from mentor.evaluation.pictures import PictureStore
     from mentor.evaluation.ready_made import find_pictures
     from mentor.evaluation.results import check_same
-    from mentor.evaluation.run import Author, evaluate, paint
+    from mentor.evaluation.run import Author, evaluate, identity, paint
 
     tools = _tools(args, source, progress)
+    benchmark.check(tools)  # before minutes or hours of painting, as what follows
     if args.pictures is not None:
-        pictures, author = (
-            find_pictures(args.pictures, items),
-            Author(args.pictures.resolve().name, settings={"folder": str(args.pictures.resolve())}),
-        )
-        check_same(args.out, benchmark.name, author.fingerprint, author.settings)
+        author = Author(args.pictures.resolve().name, settings={"folder": str(args.pictures.resolve())})
+        check_same(args.out, identity(benchmark, items, author, tools))
+        pictures = find_pictures(args.pictures, items)
     else:
         painter_of, author = _painters(args)
-        check_same(args.out, benchmark.name, author.fingerprint, author.settings)  # before minutes of painting
-        store = AnswerStore(args.out, args.batch_size, processes)
+        check_same(args.out, identity(benchmark, items, author, tools))
+        store = PictureStore(args.out, args.batch_size, processes)
         pictures = paint(items, painter_of, store, args.seed, progress)
+        del painter_of  # the judge or detector needs its memory
+        _free_memory()
     return evaluate(benchmark, items, pictures, author, tools, args.out) if processes.main else None
+
+
+def _free_memory() -> None:
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def _painters(args: argparse.Namespace) -> tuple[Any, Any]:
@@ -146,12 +161,12 @@ def _scenes(args: argparse.Namespace, processes: Processes, progress: Any) -> di
     if args.pictures or args.rival or args.baseline:
         benchmark = SceneBenchmark(corpus, n=n, seed=args.seed, size=SIZE)
         return _score(args, benchmark, benchmark.items(source), source, processes, progress)
-    from mentor.evaluation.answers import AnswerStore
+    from mentor.evaluation.pictures import PictureStore
     from mentor.evaluation.scene_report import evaluate_model
 
     painter = load_painter(args)
     benchmark = SceneBenchmark(corpus, n=n, seed=args.seed, size=painter.size)
-    store = AnswerStore(args.out, args.batch_size, processes)
+    store = PictureStore(args.out, args.batch_size, processes)
     return evaluate_model(benchmark, painter, store, _tools(args, source, progress))
 
 
@@ -193,6 +208,15 @@ def _compare(args: argparse.Namespace) -> int:
             [*found.notes, "* the 95 % interval of the difference (paired bootstrap over items) does not hold 0."]
         )
     )
+    return 0
+
+
+def _seeds(args: argparse.Namespace) -> int:
+    from mentor.evaluation.results import read_run
+    from mentor.evaluation.seeds import over_seeds, seeds_table
+
+    runs = [read_run(folder) for folder in args.runs]
+    _print(seeds_table(over_seeds(runs), runs))
     return 0
 
 

@@ -37,13 +37,13 @@ def run(args: argparse.Namespace) -> int:
     check_writable([args.out, tasks])
     chosen_sampling(args)  # a mistake is told before the corpus is read
     from mentor.data.corpus import Corpus
-    from mentor.evaluation.answers import AnswerStore, check_folder
     from mentor.evaluation.gallery import scene_gallery, task_gallery
+    from mentor.evaluation.pictures import PictureStore, check_folder
 
     corpus, painter = Corpus.load(args.corpus), load_painter(args)
     with tempfile.TemporaryDirectory() as folder, stage_progress() as progress:
         check_folder(Path(folder))
-        store = AnswerStore(Path(folder), args.batch_size)
+        store = PictureStore(Path(folder), args.batch_size)
         sheets = [
             (args.out, scene_gallery(painter, corpus, store, n=args.n, seed=args.seed, progress=progress)),
             (tasks, task_gallery(painter, corpus, store, n=args.per_task, seed=args.seed, progress=progress)),

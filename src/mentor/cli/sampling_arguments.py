@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mentor.config.sampling import LARGEST_SEED, GenerationSettings
 
 if TYPE_CHECKING:
-    from mentor.evaluation.answers import PipelinePainter
+    from mentor.evaluation.pictures import PipelinePainter
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +60,7 @@ def check_seed(seed: int) -> None:
 def load_painter(args: argparse.Namespace) -> PipelinePainter:
     """The model that the arguments name, ready to draw; ``ValueError`` when there is none or a setting is out of range."""
     sampling = chosen_sampling(args)
-    from mentor.evaluation.answers import PipelinePainter
+    from mentor.evaluation.pictures import PipelinePainter
     from mentor.generation.pipeline import MentorPipeline
 
     pipeline = MentorPipeline.from_pretrained(args.model, device=args.device, dtype=args.dtype)

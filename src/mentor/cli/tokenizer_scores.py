@@ -55,7 +55,7 @@ def tokenizer_rows(args: argparse.Namespace) -> list[list[str]]:
         raise ValueError(f"--out: there is no folder {args.out.parent}; make it first")
     from mentor.checkpoint.store import load_image_tokenizer
     from mentor.data.corpus import Corpus
-    from mentor.evaluation.report import provenance, write_json
+    from mentor.evaluation.results import provenance, write_json
     from mentor.evaluation.tokenizer import evaluate_tokenizer
 
     tokenizer = load_image_tokenizer(args.model)

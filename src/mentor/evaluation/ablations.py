@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mentor.data.held_out import evaluation_prompts
-from mentor.evaluation.answers import AnswerStore, Painter
-from mentor.evaluation.judge import Judge, Subjects
+from mentor.evaluation.pictures import Painter, PictureStore
 from mentor.evaluation.protocol import Progress
 from mentor.evaluation.published import published_rows
+from mentor.evaluation.scene_judge import Judge, Subjects
 from mentor.evaluation.statistics import CP_PF, bootstrap
 from mentor.evaluation.tables import markdown_table
 
@@ -34,7 +34,7 @@ Scores = dict[str, dict[int, dict[str, list[float]]]]
 def score_rows(
     painters: Mapping[str, Callable[[], Painter]],
     corpus: Corpus,
-    store: AnswerStore,
+    store: PictureStore,
     trunk: STLPIPS,
     *,
     prompts: int,

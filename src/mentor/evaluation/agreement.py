@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mentor.evaluation.dreambench_plus_data import rating_key
-from mentor.evaluation.judge_answers import BEST
+from mentor.evaluation.panel import BEST
 
 Ratings = Mapping[str, float]
 ASPECTS = {"cp": "concept_preservation", "pf": "prompt_following"}

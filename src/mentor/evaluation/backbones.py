@@ -125,8 +125,7 @@ class Dino:
 
 def dino_pixels(picture: Image.Image) -> Tensor:
     """DINO's preprocessing of one picture -> float32 [3, 224, 224]."""
-    scale = 256 / min(picture.size)
-    width, height = (256 if side == min(picture.size) else int(scale * side) for side in picture.size)
+    width, height = (256 * side // min(picture.size) for side in picture.size)  # in whole numbers, as torchvision does
     resized = picture.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
     left, top = round((width - 224) / 2), round((height - 224) / 2)
     cropped = np.asarray(resized.crop((left, top, left + 224, top + 224)), dtype=np.float32) / 255
@@ -174,8 +173,10 @@ class Inception:
         return self.model.layers((pixels - 128) / 128).flatten(1)
 
     def _own_pool(self, part: Sequence[Image.Image]) -> Tensor:
-        rows = [torch.from_numpy(np.array(each.convert("RGB"))).permute(2, 0, 1)[None] for each in part]
-        return torch.cat([self.model(row.to(self._device), return_features=True).flatten(1) for row in rows])
+        pixels = [torch.from_numpy(np.array(each.convert("RGB"))).permute(2, 0, 1) for each in part]
+        alike = len({each.shape for each in pixels}) == 1
+        batches = [torch.stack(pixels)] if alike else [each[None] for each in pixels]
+        return torch.cat([self.model(batch.to(self._device), return_features=True).flatten(1) for batch in batches])
 
 
 def clean_pixels(picture: Image.Image) -> Tensor:

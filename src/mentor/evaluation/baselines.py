@@ -7,19 +7,8 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from mentor.data.tasks import Sample
-from mentor.evaluation.answers import Painter
+from mentor.evaluation.pictures import Painter
 from mentor.prompt import IMAGE_PLACEHOLDER, Prompt
-
-
-def copy_reference(sample: Sample, size: int) -> Image.Image:
-    """The (first) reference picture itself, resized to ``size`` pixels: all of the subject, nothing of the prompt."""
-    return sample.prompt.images[0].convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
-
-
-def without_reference(sample: Sample) -> Prompt:
-    """The prompt's caption alone, for the *ignore the reference* baseline: the words still name the subject."""
-    return Prompt(sample.prompt.text.splitlines()[-1])
 
 
 def caption_of(prompt: Prompt) -> str:
@@ -49,7 +38,7 @@ class IgnoreReference:
     def __init__(self, painter: Painter) -> None:
         self.painter = painter
         self.name = f"ignore the reference ({painter.name})"
-        self.size, self.fingerprint = painter.size, painter.fingerprint
+        self.size, self.fingerprint = painter.size, f"ignore_reference {painter.fingerprint}"
 
     def __call__(self, prompts: Sequence[Prompt], seeds: Sequence[int]) -> list[Image.Image]:
         """The other painter's pictures; ``ValueError`` for a prompt without a caption."""

@@ -98,6 +98,10 @@ class CocoFid:
             for number, caption in enumerate(read_captions(source))
         ]
 
+    def check(self, tools: Tools) -> None:
+        """Raises ``ValueError`` for an unknown preset or backbone."""
+        chosen(tools, PRESETS)
+
     def score(self, items: Sequence[Item], pictures: Sequence[Image.Image | None], tools: Tools) -> Scores:
         """FID of all pictures against the reference and the CLIP score of each; missing ones are left out and counted."""
         preset, sources = chosen(tools, PRESETS)
@@ -147,7 +151,9 @@ def read_captions(source: Source) -> list[str]:
             rows = list(csv.DictReader(file, delimiter="\t"))
         captions = [row.get("Prompt") or "" for row in rows]
         if not captions or not all(caption.strip() for caption in captions) or any(None in row for row in rows):
-            raise ValueError(f"{table}: expected a column Prompt with a caption in every row, columns separated by tabs")
+            raise ValueError(
+                f"{table}: expected a column Prompt with a caption in every row, columns separated by tabs"
+            )
         return captions[:PICTURES]
     path = source.folder / ANNOTATIONS
     if not path.is_file():

@@ -22,8 +22,8 @@ from mentor.data.colours import lab
 from mentor.evaluation.backbones import TextBackbone
 from mentor.evaluation.checker import parse
 from mentor.evaluation.feature_cache import content
-from mentor.evaluation.features import SubjectFeatures, similarity_table, subject_crop
 from mentor.evaluation.networks import described, fingerprint, load_network, load_part
+from mentor.evaluation.subject_features import SubjectFeatures, similarity_table, subject_crop
 from mentor.models.perceptual import STLPIPS
 
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white")
@@ -87,8 +87,8 @@ class ColourNamer(Protocol):
 class Mask2Former:
     """Mask2Former for COCO instances through ``transformers``, from a hub id or a local folder.
 
-    It sees pictures at ``side`` pixels (the shorter side) as mmdet's test pipeline shows them, not at the 384 x 384 of the hub's
-    own settings.
+    It sees pictures at ``side`` pixels (the shorter side) as mmdet's test pipeline shows them, not at the 384 x 384 of
+    the hub's own settings.
     """
 
     def __init__(self, source: str, device: str = "cpu", *, side: int = 800) -> None:
@@ -111,8 +111,8 @@ class Mask2Former:
         rgb = picture.convert("RGB")
         inputs = self._processor(images=[rgb], return_tensors="pt").to(self.model.device)
         outputs = self.model(**inputs)
-        # As mmdet does: the best pairs of query and class, masks at the picture's size, certainty of the class times the mask's.
-        # transformers' own post-processing makes its masks at 384 x 384 and enlarges them without smoothing.
+        # As mmdet does: the best pairs of query and class, masks at the picture's size, certainty of the class times the
+        # mask's. transformers' own post-processing makes its masks at 384 x 384 and enlarges them without smoothing.
         chances = outputs.class_queries_logits[0].softmax(-1)[:, :-1]
         scores, places = chances.flatten().topk(len(chances))
         logits = outputs.masks_queries_logits[0, places // len(LABELS)]

@@ -82,6 +82,10 @@ class DreamBench:
                 ]
         return items
 
+    def check(self, tools: Tools) -> None:
+        """Raises ``ValueError`` for an unknown preset or backbone."""
+        chosen(tools, PRESETS)
+
     def score(self, items: Sequence[Item], pictures: Sequence[Image.Image | None], tools: Tools) -> Scores:
         """DINO, DINOv2, CLIP-I and CLIP-T of each picture; one that is missing is left out of the means and counted."""
         preset, sources = chosen(tools, PRESETS)

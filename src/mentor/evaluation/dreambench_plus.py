@@ -18,7 +18,7 @@ from mentor.data.templates import subjects
 from mentor.evaluation.dreambench import BENCHMARK as DREAMBENCH
 from mentor.evaluation.dreambench_plus_data import CATEGORIES, PROMPT_TYPES, REFERENCES, picture_key, read_collections
 from mentor.evaluation.dreambench_plus_scores import TYPES, item_records, score_sheets, summarise
-from mentor.evaluation.judge_answers import BEST, Panel, Question, encode_image
+from mentor.evaluation.panel import BEST, Panel, Question, encode_image
 from mentor.evaluation.protocol import Item, JudgeSettings, Scores, Source, Tools
 from mentor.evaluation.published import published_rows
 from mentor.evaluation.rubrics import Rubrics, official_rubrics, own_rubrics
@@ -70,16 +70,29 @@ class DreamBenchPlus:
                 )
         return items
 
-    def score(self, items: Sequence[Item], pictures: Sequence[Image.Image | None], tools: Tools) -> Scores:
-        """Ask the judge twice for every picture and pass. Raises ``ValueError`` without a judge or when it is down."""
+    def check(self, tools: Tools) -> None:
+        """Raises ``ValueError`` for an unknown preset or backbone, missing rubrics, or a judge that cannot be asked.
+
+        A local judge is not loaded: it may need the memory that the painter has.
+        """
         settings, preset = tools.judge, tools.preset or COUNTED
         if preset not in self.presets:
             raise ValueError(f"preset: expected one of {', '.join(self.presets)}, got {preset!r}")
         if settings.passes < 1:
             raise ValueError(f"judge's passes: expected 1 or more, got {settings.passes}")
-        rubrics = own_rubrics()
-        if settings.rubrics is not None:
-            rubrics = official_rubrics(settings.rubrics, settings.rubric_setting)
+        if preset.endswith(METRICS):
+            DREAMBENCH.check(replace(tools, preset=None))
+        elif tools.backbones:
+            raise ValueError(f"backbones measure nothing here; choose the preset {preset + METRICS}")
+        _rubrics(settings)
+        if settings.url != LOCAL:
+            choose_judge(settings, sample=tools.source.sample)
+
+    def score(self, items: Sequence[Item], pictures: Sequence[Image.Image | None], tools: Tools) -> Scores:
+        """Ask the judge twice for every picture and pass. Raises ``ValueError`` without a judge or when it is down."""
+        self.check(tools)
+        settings, preset = tools.judge, tools.preset or COUNTED
+        rubrics = _rubrics(settings)
         judge = choose_judge(settings, sample=tools.source.sample, device=tools.device)
         panel = Panel(
             judge,
@@ -116,6 +129,12 @@ class DreamBenchPlus:
 
 
 BENCHMARK = DreamBenchPlus()
+
+
+def _rubrics(settings: JudgeSettings) -> Rubrics:
+    if settings.rubrics is None:
+        return own_rubrics()
+    return official_rubrics(settings.rubrics, settings.rubric_setting)
 
 
 def _with_metrics(

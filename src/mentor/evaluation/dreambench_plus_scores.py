@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mentor.evaluation.dreambench_plus_data import CATEGORIES, PROMPT_TYPES
-from mentor.evaluation.judge_answers import BEST, Verdict
+from mentor.evaluation.panel import BEST, Verdict
 from mentor.evaluation.protocol import Item, Record
 from mentor.evaluation.statistics import CP_PF, bootstrap, cluster_of
 

@@ -9,8 +9,8 @@ from PIL import Image
 from mentor.data.held_out import evaluation_prompts
 from mentor.data.mixture import Mixture
 from mentor.data.tasks import Sample
-from mentor.evaluation.answers import AnswerStore, Painter, Progress
 from mentor.evaluation.contact_sheet import Entry, contact_sheet
+from mentor.evaluation.pictures import Painter, PictureStore, Progress
 
 if TYPE_CHECKING:
     from mentor.data.corpus import Corpus
@@ -22,7 +22,7 @@ TASKS = ("text_to_image", "reconstruct", "segment", "recover", "multi")
 def scene_gallery(
     painter: Painter,
     corpus: Corpus,
-    store: AnswerStore,
+    store: PictureStore,
     *,
     n: int = 24,
     seed: int = 0,
@@ -39,7 +39,13 @@ def scene_gallery(
 
 
 def task_gallery(
-    painter: Painter, corpus: Corpus, store: AnswerStore, *, n: int = 6, seed: int = 0, progress: Progress | None = None
+    painter: Painter,
+    corpus: Corpus,
+    store: PictureStore,
+    *,
+    n: int = 6,
+    seed: int = 0,
+    progress: Progress | None = None,
 ) -> Image.Image:
     """The same for the first ``n`` held-out samples of every task of ``TASKS``; sample i is drawn with seed ``seed + i``."""
     if n < 1:
@@ -57,7 +63,12 @@ def task_gallery(
 
 
 def _sheet(
-    painter: Painter, store: AnswerStore, samples: list[Sample], seeds: list[int], title: str, progress: Progress | None
+    painter: Painter,
+    store: PictureStore,
+    samples: list[Sample],
+    seeds: list[int],
+    title: str,
+    progress: Progress | None,
 ) -> Image.Image:
     pictures = store.pictures(painter, [sample.prompt for sample in samples], seeds, what="gallery", progress=progress)
     entries = [

@@ -85,6 +85,10 @@ class GenEval:
             for sample in range(self.samples)
         ]
 
+    def check(self, tools: Tools) -> None:
+        """Raises ``ValueError`` for an unknown preset or backbone."""
+        chosen(tools, PRESETS)
+
     def score(self, items: Sequence[Item], pictures: Sequence[Image.Image | None], tools: Tools) -> Scores:
         """Right or wrong for each picture; missing ones are left out of the means and counted."""
         preset, sources = chosen(tools, PRESETS)

@@ -17,8 +17,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from mentor.evaluation.pixels import to_pixels
-from mentor.evaluation.tokenizer import psnr
+from mentor.evaluation.pixels import psnr, ssim, to_pixels
 from mentor.files import whole
 from mentor.models.perceptual import STLPIPS
 
@@ -62,17 +61,8 @@ def pixel_distances(picture: Image.Image, target: Image.Image) -> dict[str, floa
         "mse_01": squared / 4,
         "rmse_01": squared**0.5 / 2,
         "psnr": float(psnr(one, two)[0]),
-        "ssim": _ssim(picture, target),
+        "ssim": float(ssim(one, two)[0]),
     }
-
-
-def _ssim(picture: Image.Image, target: Image.Image) -> float:
-    """Wang et al. 2004 (Gaussian window, sigma 1.5) on 0..255, mean over channels; it depends on where black lies."""
-    from skimage.metrics import structural_similarity
-
-    one, two = (np.asarray(each.convert("RGB"), dtype=np.float64) for each in (picture, target))
-    window = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
-    return float(structural_similarity(one, two, channel_axis=2, data_range=255, **window))
 
 
 class PerceptualDistances:

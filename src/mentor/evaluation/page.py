@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from mentor.evaluation.answers import Pictures
+from mentor.evaluation.pictures import Pictures
 from mentor.evaluation.plots import Mark, bars, plane
 from mentor.evaluation.protocol import Item, Record
 from mentor.evaluation.tables import (

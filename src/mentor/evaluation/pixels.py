@@ -1,4 +1,7 @@
-"""Errors of whole pictures against a target: segmentation overlap and reconstruction distance."""
+"""Errors of whole pictures against a target: segmentation overlap, PSNR, SSIM and reconstruction distance.
+
+B pictures, R picture side in pixels.
+"""
 
 from __future__ import annotations
 
@@ -37,12 +40,40 @@ def reconstruction_errors(
     for start in range(0, len(pictures), 32):
         part = slice(start, start + 32)
         one, two = to_pixels(pictures[part]), to_pixels(targets[part])
-        squared = (one - two).square().mean(dim=(1, 2, 3))
-        errors["mse"] += squared.tolist()
-        # The range is 2 wide, so its square is 4; the floor stands for a perfect copy in 8 bits.
-        errors["psnr"] += (10 * torch.log10(4 / squared.clamp_min(1e-6))).tolist()
+        errors["mse"] += (one - two).square().mean(dim=(1, 2, 3)).tolist()
+        errors["psnr"] += psnr(one, two).tolist()
         errors["st_lpips"] += perceptual(one, two).tolist()
     return errors
+
+
+def psnr(given: Tensor, wanted: Tensor) -> NDArray[np.float64]:
+    """Peak signal-to-noise ratio in dB of each pair, [B, 3, R, R] in [-1, 1] twice -> float64 [B]; equal pictures give 120."""
+    if given.shape != wanted.shape:
+        raise ValueError(f"expected two batches of one shape, got {tuple(given.shape)} and {tuple(wanted.shape)}")
+    squared = ((given.double() - wanted.double()) / 2).square().mean(dim=(1, 2, 3))
+    return (-10 * squared.clamp_min(1e-12).log10()).cpu().numpy()
+
+
+def ssim(given: Tensor, wanted: Tensor) -> NDArray[np.float64]:
+    """Structural similarity (Wang et al. 2004: Gaussian window, sigma 1.5) of each pair, as ``psnr``; R at least 11.
+
+    Computed on [0, 1]: the measure compares brightnesses, so it matters that black is 0.
+    """
+    from skimage.metrics import structural_similarity
+
+    pairs = zip(*(((pictures.double() + 1) / 2).cpu().numpy() for pictures in (given, wanted)), strict=True)
+    scores = [
+        structural_similarity(
+            one, two, channel_axis=0, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        )
+        for one, two in pairs
+    ]
+    return np.array(scores, dtype=np.float64)
+
+
+def fitted(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The picture at ``size`` (width, height) in pixels; one that has it is returned as it is."""
+    return picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
 
 
 def to_pixels(pictures: Sequence[Image.Image]) -> Tensor:

@@ -90,6 +90,15 @@ class JudgeSettings:
     price_out: float = 0.0
     """Price of a million tokens written."""
 
+    def described(self) -> dict[str, Any]:
+        """What the scores depend on, JSON-ready; two addresses that serve a model of one name are one judge."""
+        names = ("model", "rubric_setting", "passes", "temperature", "seed", "accept_unanswered")
+        return {
+            "kind": "endpoint" if "://" in self.url else self.url,
+            "rubrics": None if self.rubrics is None else str(self.rubrics),
+            **{name: getattr(self, name) for name in names},
+        }
+
 
 @dataclass(frozen=True)
 class Tools:
@@ -167,6 +176,9 @@ class Benchmark(Protocol):
 
     def items(self, source: Source) -> list[Item]:
         """All items in the data's order. Raises ``ValueError`` for a folder of another layout or an unreadable file."""
+
+    def check(self, tools: Tools) -> None:
+        """Raises ``ValueError`` for what is wrong with ``tools`` and quick to see: it is called before hours of painting."""
 
     def score(self, items: Sequence[Item], pictures: Sequence[Image.Image | None], tools: Tools) -> Scores:
         """Score one picture an item; None: there is none. ``pictures`` may read from disk when indexed: index once.

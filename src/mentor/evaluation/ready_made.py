@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mentor.evaluation.answers import Pictures
+from mentor.evaluation.pictures import Pictures
 from mentor.evaluation.protocol import Item
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".PNG", ".JPG", ".JPEG")

@@ -72,6 +72,10 @@ class Reconstruction:
             raise ValueError(f"{source.folder}: the captions name {next(iter(captions))}, which is not there")
         return items
 
+    def check(self, tools: Tools) -> None:
+        """Raises ``ValueError`` for an unknown preset or backbone."""
+        chosen(tools, PRESETS)
+
     def score(self, items: Sequence[Item], pictures: Sequence[Image.Image | None], tools: Tools) -> Scores:
         """Distances of each picture from its target; one that is missing is left out of the means and counted."""
         preset, sources = chosen(tools, PRESETS)

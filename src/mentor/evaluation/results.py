@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import mentor
-from mentor.evaluation.answers import Pictures
+from mentor.evaluation.pictures import Pictures
 from mentor.evaluation.protocol import Item, Record
 from mentor.files import write_text
 
@@ -40,6 +42,12 @@ def commit() -> str | None:
     except OSError:
         return None
     return told.stdout.strip() or None if told.returncode == 0 else None
+
+
+def provenance() -> dict[str, str]:
+    """Versions of what computes the numbers."""
+    packages = {name: version(name) for name in ("torch", "numpy", "scipy", "pillow")}
+    return {"mentor": mentor.__version__, "python": platform.python_version(), **packages}
 
 
 def item_digest(item: Item) -> str:
@@ -77,23 +85,29 @@ def write_run(
     write_text(folder / RUN, json.dumps(run, indent=2, allow_nan=False) + "\n")
 
 
-def check_same(folder: Path, benchmark: str, fingerprint: str, settings: Mapping[str, Any]) -> None:
-    """Raises ``ValueError`` where the folder holds the results of something else, which would be lost.
+def write_json(path: Path, results: Mapping[str, Any]) -> None:
+    """Write the results whole or not at all. Raises ``OSError`` when the disk refuses."""
+    write_text(path, json.dumps(results, indent=2, allow_nan=False) + "\n")
 
-    ``fingerprint`` and ``settings``: of whoever painted, as run.json has them.
+
+def check_same(folder: Path, identity: Mapping[str, Any]) -> None:
+    """Raises ``ValueError`` where the folder holds results that this run would replace and not repeat or complete.
+
+    ``identity``: what run.json says of whose pictures are scored, on what, and how (``mentor.evaluation.run.identity``).
     """
     try:
-        found = json.loads((folder / RUN).read_text(encoding="utf-8"))
-        there = {name: found[name] for name in ("benchmark", "fingerprint", "settings")}
-        whose = found["name"]
+        there = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        whose, what, items = there["name"], there["benchmark"], int(there["items"])
     except (OSError, ValueError, KeyError, TypeError):
         return  # nothing whole
-    wanted = {"benchmark": benchmark, "fingerprint": fingerprint, "settings": json.loads(json.dumps(dict(settings)))}
-    unlike = [name for name in wanted if there[name] != wanted[name]]
+    wanted = json.loads(json.dumps(identity))
+    unlike = [f"another {name}" for name in wanted if name != "items" and there.get(name) != wanted[name]]
+    if items > wanted["items"]:
+        unlike.append("more items")
     if unlike:
         raise ValueError(
-            f"{folder} holds the results of {whose} on {there['benchmark']} with another {' and another '.join(unlike)}: "
-            "give another --out, or delete its run.json"
+            f"{folder} holds the results of {whose} on {what} with {' and '.join(unlike)}: give another --out; or, to score "
+            "its pictures in another way, a copy of it without run.json"
         )
 
 

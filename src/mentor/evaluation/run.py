@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mentor.evaluation.answers import AnswerStore, Painter, Pictures
 from mentor.evaluation.page import write_page
+from mentor.evaluation.pictures import Painter, Pictures, PictureStore
 from mentor.evaluation.protocol import Benchmark, Item, Progress, Scores, Source, Tools
-from mentor.evaluation.report import provenance
-from mentor.evaluation.results import commit, with_failures, write_run
+from mentor.evaluation.results import commit, provenance, with_failures, write_run
 from mentor.evaluation.tables import markdown_report
 from mentor.files import write_text
 
@@ -29,8 +28,27 @@ class Author:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
+def identity(benchmark: Benchmark, items: Sequence[Item], author: Author, tools: Tools) -> dict[str, Any]:
+    """What a run's numbers depend on, as run.json keeps it: whose pictures, of what, scored how."""
+    judge = tools.judge
+    return {
+        "benchmark": benchmark.name,
+        "name": author.name,
+        "fingerprint": author.fingerprint,
+        "settings": dict(author.settings),
+        "seed": tools.seed,
+        "items": len(items),
+        "scoring": {
+            "data": tools.source.folder.name if tools.source.sample else str(tools.source.folder),
+            "preset": tools.preset,
+            "backbones": dict(tools.backbones),
+            "judge": judge.described() if judge.url else None,
+        },
+    }
+
+
 def paint(
-    items: Sequence[Item], painter_of: PainterOf, store: AnswerStore, seed: int, progress: Progress | None = None
+    items: Sequence[Item], painter_of: PainterOf, store: PictureStore, seed: int, progress: Progress | None = None
 ) -> Pictures:
     """The items' pictures, made where they are missing; item i is drawn with its own seed plus ``seed``.
 
@@ -80,14 +98,9 @@ def finish(
     """Write run.json, items.jsonl, report.md and report.html of finished scores; returns what run.json holds."""
     records = with_failures(scores.records, pictures)
     run: dict[str, Any] = {
-        "benchmark": benchmark.name,
+        **identity(benchmark, items, author, tools),
         "title": benchmark.title,
-        "name": author.name,
-        "fingerprint": author.fingerprint,
-        "settings": dict(author.settings),
-        "seed": tools.seed,
         "seeds": sorted({item.seed + tools.seed for item in (items[0], items[-1])}),
-        "items": len(items),
         "failures": sum(record.failure is not None for record in records),
         "data": _data(tools.source),
         "preset": scores.summary.get("preset", tools.preset or next(iter(benchmark.presets), None)),

@@ -10,10 +10,11 @@ from PIL import Image
 from mentor.data.catalog import catalog_of
 from mentor.data.held_out import evaluation_prompts
 from mentor.data.tasks import Sample
-from mentor.evaluation.judge import Judge, Subjects
+from mentor.evaluation.pixels import fitted
 from mentor.evaluation.protocol import Item, Record, Row, Scores, Source, Tools
 from mentor.evaluation.record_means import record_means
-from mentor.evaluation.report import LABELS, scene_lines
+from mentor.evaluation.scene_judge import Judge, Subjects
+from mentor.evaluation.scene_tables import LABELS, scene_lines
 from mentor.evaluation.statistics import summarise
 from mentor.models.perceptual import STLPIPS
 
@@ -56,13 +57,16 @@ class SceneBenchmark:
             for number, sample in enumerate(self.samples)
         ]
 
+    def check(self, tools: Tools) -> None:
+        """Nothing can be chosen."""
+
     def score(self, items: Sequence[Item], pictures: Sequence[Image.Image | None], tools: Tools) -> Scores:
         """Pictures of any size, judged at the benchmark's; what is missing is left out of the means and counted."""
         shown = [pictures[number] for number in range(len(items))]
         size, blank = (self.size, self.size), Image.new("RGB", (self.size, self.size))
-        fitted = [blank if picture is None else _fitted(picture, size) for picture in shown]
+        judged = [blank if picture is None else fitted(picture, size) for picture in shown]
         judge = Judge(Subjects(self.corpus, STLPIPS()), self.samples)
-        numbers = [{"cp": score.cp, "pf": score.pf, **score.attributes} for score in judge.score(fitted)]
+        numbers = [{"cp": score.cp, "pf": score.pf, **score.attributes} for score in judge.score(judged)]
         records = [
             Record(item.key, item.groups, {} if picture is None else each, "no picture" if picture is None else None)
             for item, picture, each in zip(items, shown, numbers, strict=True)
@@ -89,10 +93,6 @@ class SceneBenchmark:
             if row in results and row != "model"
         ]
         return Scores(records, summary, _backbones(), scene_lines(results), others)
-
-
-def _fitted(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    return picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
 
 
 def _backbones() -> dict[str, str]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from mentor.evaluation.answers import AnswerStore, Pictures, PipelinePainter
+from mentor.evaluation.pictures import Pictures, PictureStore, PipelinePainter
 from mentor.evaluation.protocol import Tools
-from mentor.evaluation.report import FIRST, provenance, sha256_of, write_json, write_scene_report
-from mentor.evaluation.results import check_same
-from mentor.evaluation.run import Author, finish
+from mentor.evaluation.results import check_same, provenance, write_json
+from mentor.evaluation.run import Author, finish, identity
 from mentor.evaluation.scene_benchmark import SceneBenchmark
+from mentor.evaluation.scene_tables import FIRST, sha256_of, write_scene_report
 from mentor.evaluation.scenes import draw_scenes, judge_scenes
 from mentor.models.perceptual import STLPIPS
 
@@ -18,13 +18,13 @@ from mentor.models.perceptual import STLPIPS
 def evaluate_model(
     benchmark: SceneBenchmark,
     painter: PipelinePainter,
-    store: AnswerStore,
+    store: PictureStore,
     tools: Tools,
 ) -> dict[str, Any] | None:
     """Paint, judge and write everything; returns what run.json holds, None in the processes that only paint."""
     author = Author(painter.name, painter.fingerprint, asdict(painter.settings))
-    check_same(store.folder, benchmark.name, author.fingerprint, author.settings)
     items, samples = benchmark.items(tools.source), benchmark.samples
+    check_same(store.folder, identity(benchmark, items, author, tools))
     prompts, seeds = [item.prompt for item in items], [item.seed + benchmark.seed for item in items]
     drawn = draw_scenes(painter, benchmark.test, samples, store, seed=benchmark.seed, progress=tools.progress)
     if not store.processes.main:

@@ -15,11 +15,11 @@ from PIL import Image
 
 from mentor.data.catalog import catalog_of
 from mentor.data.tasks import TASKS, Sample
-from mentor.evaluation.answers import AnswerStore, Painter, Progress
-from mentor.evaluation.baselines import copy_reference, without_reference
+from mentor.evaluation.baselines import CopyReference, caption_of
 from mentor.evaluation.following import ATTRIBUTES
-from mentor.evaluation.judge import Judge, Score, Subjects
-from mentor.evaluation.pixels import reconstruction_errors, segmentation_iou
+from mentor.evaluation.pictures import Painter, PictureStore, Progress
+from mentor.evaluation.pixels import fitted, reconstruction_errors, segmentation_iou
+from mentor.evaluation.scene_judge import Judge, Score, Subjects
 from mentor.evaluation.statistics import bootstrap, summarise
 from mentor.prompt import Prompt
 
@@ -48,7 +48,7 @@ def draw_scenes(
     painter: Painter,
     test: Corpus,
     samples: Sequence[Sample],
-    store: AnswerStore,
+    store: PictureStore,
     *,
     seed: int = 0,
     progress: Progress | None = None,
@@ -67,7 +67,7 @@ def draw_scenes(
 
     return Drawn(
         drawn([sample.prompt for sample in samples], "model"),
-        drawn([without_reference(sample) for sample in samples], "ignore_reference"),
+        drawn([Prompt(caption_of(sample.prompt)) for sample in samples], "ignore_reference"),
         task("segment", "segmentation"),
         task("reconstruct", "reconstruction"),
     )
@@ -91,9 +91,10 @@ def judge_scenes(
     """
     test, judge = corpus.split("test"), Judge(Subjects(corpus, trunk), samples)
     truth = [sample.target for sample in samples]
+    copied = CopyReference()([sample.prompt for sample in samples], range(len(samples)))
     answers = {
         "model": drawn.model,
-        "copy_reference": [copy_reference(sample, drawn.model[0].width) for sample in samples],
+        "copy_reference": [fitted(picture, drawn.model[0].size) for picture in copied],
         "ignore_reference": drawn.ignore_reference,
         "ground_truth": truth,
     }

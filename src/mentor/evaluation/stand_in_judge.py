@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from mentor.data.colours import COLOURS, lab
-from mentor.evaluation.judge_answers import BEST
+from mentor.evaluation.panel import BEST
 from mentor.evaluation.pixels import to_pixels
 from mentor.vlm.client import QuestionFailed, Reply, Turn, open_jpeg
 

@@ -9,12 +9,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from mentor.data.corpus import Corpus
 from mentor.data.reconstruction import held_out_pictures
-from mentor.evaluation.pixels import to_pixels
+from mentor.evaluation.pixels import psnr, ssim, to_pixels
 from mentor.models.image_tokenizer import ImageTokenizer
 from mentor.models.perceptual import STLPIPS
 
@@ -60,36 +58,11 @@ def _scores(
         if which.any()
     }
     return scores | {
-        "ssim": ssim(given, wanted),
+        "ssim": float(ssim(given, wanted).mean()),
         "st_lpips": float(torch.cat(distance).mean()),
         "codes_used": float((counts > 0).double().mean()),
         "perplexity": float((-(share * share.log()).sum()).exp()),
     }
-
-
-def psnr(given: Tensor, wanted: Tensor) -> NDArray[np.float64]:
-    """Peak signal-to-noise ratio in dB of each pair, [B, 3, R, R] in [-1, 1] twice -> float64 [B]; equal pictures give 120."""
-    if given.shape != wanted.shape:
-        raise ValueError(f"expected two batches of one shape, got {tuple(given.shape)} and {tuple(wanted.shape)}")
-    squared = ((given.double() - wanted.double()) / 2).square().mean(dim=(1, 2, 3))
-    return (-10 * squared.clamp_min(1e-12).log10()).cpu().numpy()
-
-
-def ssim(given: Tensor, wanted: Tensor) -> float:
-    """Mean structural similarity (Wang et al. 2004: Gaussian window, sigma 1.5) of pictures [B, 3, R, R] in [-1, 1].
-
-    Computed on [0, 1]: the measure compares brightnesses, so it matters that black is 0.
-    """
-    from skimage.metrics import structural_similarity
-
-    pairs = zip(*(((pictures + 1) / 2).cpu().numpy() for pictures in (given, wanted)), strict=True)
-    scores = [
-        structural_similarity(
-            one, two, channel_axis=0, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
-        )
-        for one, two in pairs
-    ]
-    return float(np.mean(scores))
 
 
 def _device(tokenizer: ImageTokenizer) -> torch.device:

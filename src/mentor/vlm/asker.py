@@ -138,7 +138,9 @@ class Asker:
                     self._count_silence(error)
                     raise
                 # At random moments, or all threads come back together and find the model as busy as before.
-                wait = pause * random.uniform(0.5, 1.0) if error.pause is None else error.pause * random.uniform(1.0, 1.2)
+                wait = (
+                    pause * random.uniform(0.5, 1.0) if error.pause is None else error.pause * random.uniform(1.0, 1.2)
+                )
                 self._stop.wait(min(_LONGEST_PAUSE, wait))
                 pause *= 2
             except QuestionFailed as error:

@@ -17,9 +17,9 @@ from PIL import Image
 
 from mentor.data.tasks import Sample
 from mentor.evaluation.checker import Found, Parsed, parse
-from mentor.evaluation.features import Described, SubjectFeatures, similarity, similarity_table, subject_crop
 from mentor.evaluation.following import follow, match, second
 from mentor.evaluation.statistics import auc
+from mentor.evaluation.subject_features import Described, SubjectFeatures, similarity, similarity_table, subject_crop
 
 if TYPE_CHECKING:
     from mentor.data.corpus import Corpus

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mentor.evaluation.judge_answers import Panel, Question, encode_image, parse_score
+from mentor.evaluation.panel import Panel, Question, encode_image, parse_score
 from mentor.vlm.client import Endpoint, ModelDown, Turn
 from tests.vlm.model_server import Answer, model_server
 

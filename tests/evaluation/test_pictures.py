@@ -8,7 +8,7 @@ from PIL import Image
 
 from mentor import MentorPipeline
 from mentor.config.sampling import GenerationSettings
-from mentor.evaluation.answers import AnswerStore, PipelinePainter, check_folder
+from mentor.evaluation.pictures import PictureStore, PipelinePainter, check_folder
 from mentor.prompt import Prompt
 from tests.evaluation.conftest import FakePainter
 from tests.generation.tiny_bundle import tiny_bundle
@@ -22,19 +22,19 @@ def painter() -> FakePainter:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> AnswerStore:
+def store(tmp_path: Path) -> PictureStore:
     check_folder(tmp_path / "out")
-    return AnswerStore(tmp_path / "out", batch_size=2)
+    return PictureStore(tmp_path / "out", batch_size=2)
 
 
-def test_each_prompt_gets_its_own_picture_in_batches(store: AnswerStore) -> None:
+def test_each_prompt_gets_its_own_picture_in_batches(store: PictureStore) -> None:
     fake = painter()
     pictures = store.pictures(fake, PROMPTS, [4, 5, 6])
     assert [picture.getpixel((0, 0)) for picture in pictures] == [(5, 4, 7), (5, 5, 7), (13, 6, 7)]
     assert fake.batches == [2, 1]
 
 
-def test_what_is_there_is_not_made_again(store: AnswerStore) -> None:
+def test_what_is_there_is_not_made_again(store: PictureStore) -> None:
     first = painter()
     store.pictures(first, PROMPTS[:2], [0, 1])
     again = painter()
@@ -45,7 +45,7 @@ def test_what_is_there_is_not_made_again(store: AnswerStore) -> None:
 
 
 @pytest.mark.parametrize("changed", ["seed", "text", "image", "model"])
-def test_whatever_changes_the_picture_makes_it_anew(store: AnswerStore, changed: str) -> None:
+def test_whatever_changes_the_picture_makes_it_anew(store: PictureStore, changed: str) -> None:
     store.pictures(painter(), [Prompt("<image> again", [RED])], [0])
     fake = painter()
     if changed == "model":
@@ -55,7 +55,7 @@ def test_whatever_changes_the_picture_makes_it_anew(store: AnswerStore, changed:
     assert fake.calls == 1
 
 
-def test_a_killed_run_leaves_whole_pictures_only(store: AnswerStore) -> None:
+def test_a_killed_run_leaves_whole_pictures_only(store: PictureStore) -> None:
     def stops(prompt: Prompt, seed: int) -> Image.Image:
         if seed == 2:
             raise KeyboardInterrupt
@@ -70,9 +70,9 @@ def test_a_killed_run_leaves_whole_pictures_only(store: AnswerStore) -> None:
     assert rest.calls == 1
 
 
-def test_refusals(store: AnswerStore, tmp_path: Path) -> None:
+def test_refusals(store: PictureStore, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="batch size"):
-        AnswerStore(store.folder, 0).pictures(painter(), PROMPTS, [0, 1, 2])
+        PictureStore(store.folder, 0).pictures(painter(), PROMPTS, [0, 1, 2])
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="cannot be written"):
         check_folder(tmp_path / "file" / "inside")

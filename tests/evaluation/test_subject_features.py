@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from mentor.data.corpus import Corpus
-from mentor.evaluation.features import CROP, GRAY, SUBJECT, SubjectFeatures, similarity, subject_crop
 from mentor.evaluation.statistics import auc
+from mentor.evaluation.subject_features import CROP, GRAY, SUBJECT, SubjectFeatures, similarity, subject_crop
 from mentor.models.perceptual import STLPIPS
 
 

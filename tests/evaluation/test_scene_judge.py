@@ -9,8 +9,8 @@ from mentor.data.held_out import evaluation_prompts
 from mentor.data.render import render
 from mentor.data.scenes import Scene, SceneObject
 from mentor.data.tasks import Sample
-from mentor.evaluation.baselines import copy_reference, without_reference
-from mentor.evaluation.judge import Judge, Score, Subjects
+from mentor.evaluation.pixels import fitted
+from mentor.evaluation.scene_judge import Judge, Score, Subjects
 from mentor.models.perceptual import STLPIPS
 
 N = 30
@@ -73,7 +73,7 @@ def test_another_subject_in_the_right_scene_keeps_following_but_no_concept(
 
 
 def test_copied_references_keep_the_concept_and_follow_nothing(judge: Judge, samples: list[Sample]) -> None:
-    cp, pf = means(judge.score([copy_reference(sample, 64) for sample in samples]))
+    cp, pf = means(judge.score([fitted(sample.prompt.images[0].convert("RGB"), (64, 64)) for sample in samples]))
     assert cp >= 0.65
     assert pf <= 0.4
 
@@ -89,13 +89,6 @@ def test_a_picture_does_not_change_the_score_of_another(judge: Judge, samples: l
     first, alone = judge.score(truth)[0], judge.score(mixed)[0]
     assert alone.cp == pytest.approx(first.cp, abs=1e-4)
     assert alone.attributes == first.attributes
-
-
-def test_ignoring_the_reference_leaves_the_caption(samples: list[Sample]) -> None:
-    for sample in samples:
-        prompt = without_reference(sample)
-        assert prompt.images == () and sample.prompt.text.endswith(prompt.text)
-        assert any(word in prompt.text for word in sample.scene.objects[0].subject.split())
 
 
 def test_refuses_prompts_that_give_no_anchor(subjects: Subjects, samples: list[Sample]) -> None:

@@ -1,18 +1,15 @@
-"""Results of a benchmark as files: the numbers as JSON, the table and the first pictures as a Markdown page."""
+"""The scene benchmark in words: its table, a line for every other fact, and the page with the first pictures."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-import mentor
 from mentor.data.tasks import Sample
 from mentor.evaluation.contact_sheet import Entry, contact_sheet
 from mentor.evaluation.following import ATTRIBUTES
@@ -27,12 +24,6 @@ LABELS = {
     "ground_truth": "true picture",
     "tokenizer": "true picture through the tokenizer",
 }
-
-
-def provenance() -> dict[str, str]:
-    """Versions of what computes the numbers."""
-    packages = {name: version(name) for name in ("torch", "numpy", "scipy", "pillow")}
-    return {"mentor": mentor.__version__, "python": platform.python_version(), **packages}
 
 
 def sha256_of(path: Path) -> str:
@@ -82,11 +73,6 @@ def scene_lines(results: Mapping[str, Any]) -> list[str]:
         parts = [f"{name} {each['cp']:.2f} / {each['pf']:.2f} ({each['prompts']})" for name, each in groups.items()]
         lines.append(f"Model's CP / PF (prompts) by {title}: {', '.join(parts)}.")
     return lines
-
-
-def write_json(path: Path, results: Mapping[str, Any]) -> None:
-    """Write the results whole or not at all. Raises ``OSError`` when the disk refuses."""
-    write_text(path, json.dumps(results, indent=2, allow_nan=False) + "\n")
 
 
 def write_scene_report(

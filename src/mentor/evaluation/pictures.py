@@ -105,7 +105,7 @@ class Pictures(Sequence[Image.Image | None]):
 
 
 @dataclass(frozen=True)
-class AnswerStore:
+class PictureStore:
     """Pictures under ``folder``/images, each named by a hash of the model, the settings, the prompt and the seed."""
 
     folder: Path
