@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mentor.config.sampling import GenerationSettings
-from mentor.generation.png_metadata import check_writable, how_made, read_metadata, write_pngs
+from mentor.generation.png_metadata import check_writable, how_made, png_bytes, read_metadata, write_pngs
 
 RED = Image.new("RGB", (8, 8), "red")
 
@@ -43,6 +45,24 @@ def test_an_older_file_is_replaced_and_no_temporary_stays(tmp_path: Path) -> Non
         "a.png": "a.png",
         "b.png": "b.png",
     }
+
+
+@pytest.mark.parametrize("name", ["a" * 251 + ".png", "é" * 125 + ".PNG"])
+def test_the_longest_names_that_there_are_can_be_written(tmp_path: Path, name: str) -> None:
+    check_writable([tmp_path / name])
+    write_pngs([(tmp_path / name, RED, {"name": name})])
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert read_metadata(tmp_path / name) == {"name": name}
+
+
+def test_a_sheet_of_any_size_is_read_back(tmp_path: Path) -> None:
+    """A thousand pictures of 512 px are more pixels than Pillow opens; here their size stands in the header alone."""
+    content = png_bytes(RED, {"seeds": list(range(1000))})
+    header = b"IHDR" + struct.pack(">II", 16508, 16508) + content[24:29]
+    (tmp_path / "sheet.png").write_bytes(content[:12] + header + struct.pack(">I", zlib.crc32(header)) + content[33:])
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(tmp_path / "sheet.png")
+    assert read_metadata(tmp_path / "sheet.png") == {"seeds": list(range(1000))}
 
 
 def test_checking_leaves_no_trace(tmp_path: Path) -> None:

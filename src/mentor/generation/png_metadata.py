@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import json
 import os
+import secrets
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
+from PIL.PngImagePlugin import PngImageFile, PngInfo
 
 import mentor
 from mentor.config.sampling import GenerationSettings
@@ -25,7 +27,7 @@ def check_writable(paths: Sequence[Path]) -> None:
     """Make sure, before any work is done, that ``paths`` can be written.
 
     Raises:
-        ValueError: a name does not end in .png, is a folder, or its folder is missing or refuses new files.
+        ValueError: a name does not end in .png, is too long or a folder, or its folder is missing or refuses new files.
     """
     for path in paths:
         if path.suffix.lower() != ".png":
@@ -35,8 +37,10 @@ def check_writable(paths: Sequence[Path]) -> None:
                 raise ValueError(f"{path}: is a folder, expected the name of a file")
             if not path.parent.is_dir():
                 raise ValueError(f"{path.parent}: there is no such folder; make it first")
+            with suppress(FileNotFoundError):
+                path.lstat()  # the name may be too long
             # The only reliable question: permissions alone say yes on a read-only or full file system.
-            with tempfile.TemporaryFile(dir=path.parent, prefix=f".{path.name}-"):
+            with tempfile.TemporaryFile(dir=path.parent, prefix=".mentor-"):
                 pass
         except OSError as error:
             raise ValueError(f"{path}: cannot be written ({error.strerror})") from error
@@ -48,7 +52,8 @@ def write_pngs(pictures: Sequence[tuple[Path, Image.Image, Mapping[str, Any]]]) 
     Raises:
         OSError: the disk is full or refuses; nothing half-written stays.
     """
-    temporaries = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path, _, _ in pictures}
+    # Short, so that every name that a file may have is free to be used.
+    temporaries = {path: path.with_name(f".mentor-{secrets.token_hex(8)}.tmp") for path, _, _ in pictures}
     try:
         for path, image, metadata in pictures:
             temporaries[path].write_bytes(png_bytes(image, metadata))
@@ -103,7 +108,8 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        with Image.open(path, formats=["PNG"]) as image:
+        # Not Image.open, which refuses large pictures: no pixel is unpacked.
+        with PngImageFile(path) as image:
             text = image.info.get(KEY)
         values = json.loads(text) if text is not None else None
     except FileNotFoundError as error:
