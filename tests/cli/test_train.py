@@ -49,6 +49,26 @@ def recipe(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("variable", ["TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"])
+def test_a_restart_does_not_delete_what_the_run_has_reached(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: str
+) -> None:
+    run = recipe.parent / "run"
+    command = ["train", str(recipe), "--out", str(run), "--overwrite", "--device", "cpu"]
+    monkeypatch.setenv(variable, "0")
+    assert main(command) == 0
+    first = (run / "metrics.jsonl").read_text()
+    monkeypatch.setenv(variable, "1")
+    capsys.readouterr()
+    assert main(command) == 0
+    told = capsys.readouterr().err
+    assert f"--overwrite: not heeded, this is a restart ({variable}=1)" in told and "resumed from step-00000004" in told
+    assert (run / "metrics.jsonl").read_text() == first
+    monkeypatch.delenv(variable)
+    assert main(command) == 0
+    assert "resumed" not in capsys.readouterr().err
+
+
 def test_a_dry_run_tells_and_writes_nothing(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", str(recipe), "--dry-run", "--device", "cpu"]) == 0
     told = capsys.readouterr().out

@@ -42,7 +42,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--dora", action="store_true", help="adapters with lengths of their own (DoRA)")
     parser.add_argument("--seed", type=int, default=0, help="of training and pictures (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    parser.add_argument("--overwrite", action="store_true", help="delete the run in --out and start anew")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="delete the run in --out and start anew; ignored in a restart"
+    )
     parser.add_argument("--dry-run", action="store_true", help="tell what would be trained and stop")
 
 
@@ -81,19 +83,20 @@ def run(args: argparse.Namespace) -> int:
     import peft  # noqa: F401  a package that is missing is told now, not after the held-out losses
 
     from mentor.training.build import build
-    from mentor.training.run_folder import RECIPE, check_run
+    from mentor.training.run_folder import RECIPE, check_run, overwrites
     from mentor.training.trackers import check_trackers
     from mentor.training.trainer import Trainer
 
-    check_run(args.out, config, overwrite=args.overwrite)  # before the slow part
+    overwrite = overwrites(args.overwrite)
+    check_run(args.out, config, overwrite=overwrite)  # before the slow part
     check_trackers(config.logging.trackers)
     objective, feed = build(config)
     before = _losses(objective, args.device)
     started = time.perf_counter()
     trainer = Trainer(config, objective, feed, device=args.device)
-    if args.overwrite and (args.out / RECIPE).exists():
+    if overwrite and (args.out / RECIPE).exists():
         (args.out / SHEET).unlink(missing_ok=True)  # the trainer knows nothing of it
-    final = trainer.run(args.out, overwrite=args.overwrite)
+    final = trainer.run(args.out, overwrite=overwrite)
     seconds = time.perf_counter() - started
     after = _losses(objective, args.device)
     objective.module.cpu()  # the device is for the two models that draw

@@ -27,7 +27,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action="store_true",
         help="go on although the recipe differs, for example in optim.lr or a path",
     )
-    parser.add_argument("--overwrite", action="store_true", help="delete the run in --out and start anew")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="delete the run in --out and start anew; ignored in a restart"
+    )
     parser.add_argument(
         "--dry-run", action="store_true", help="tell what would be trained, without weights or data, and stop"
     )
@@ -43,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from mentor.training.build import build
     from mentor.training.distributed import join
     from mentor.training.outline import outline
-    from mentor.training.run_folder import check_run
+    from mentor.training.run_folder import check_run, overwrites
     from mentor.training.trackers import check_trackers
     from mentor.training.trainer import Trainer
 
@@ -58,7 +60,8 @@ def run(args: argparse.Namespace) -> int:
         told = "\n".join(outline(config, processes))
     else:
         # Before the slow building.
-        flags = {"overwrite": args.overwrite, "resume": args.resume, "changes": args.accept_changes}
+        overwrite = overwrites(args.overwrite, tell=processes.main)
+        flags = {"overwrite": overwrite, "resume": args.resume, "changes": args.accept_changes}
         processes.first(lambda: check_run(args.out, config, **flags))
         processes.wait()
         check_trackers(config.logging.trackers)

@@ -75,7 +75,7 @@ def save(
             last = complete(run)[-1:]
             raise ValueError(
                 f"the checkpoint of step {step} cannot be written ({_reason(error)}). Make space and start the same command "
-                f"again: it goes on from {last[0].name if last else 'the beginning'}"
+                f"again, without --overwrite: it goes on from {last[0].name if last else 'the beginning'}"
             ) from error
     else:
         return folder

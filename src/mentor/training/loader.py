@@ -76,7 +76,7 @@ class Loader:
             waiting = self.order[min(self.delivered, len(self.order) - 1)]
             raise ValueError(
                 f"a data worker died while batch {waiting} was due ({' '.join(str(death).split())}). Out of memory? Lower "
-                "data.workers; start the same command again to go on from the last checkpoint"
+                "data.workers; start the same command again, without --overwrite, to go on from the last checkpoint"
             ) from error
 
     def _next(self) -> Batch:

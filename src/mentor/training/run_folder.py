@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -49,6 +50,18 @@ _FIXED = (
     "optim.accumulate",
 )
 """What may not even when it is asked for: weights, their memory and the order of the samples follow from it."""
+
+_RESTARTS = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
+"""Environment variables: how often torchrun (``--max-restarts``) or Slurm (a job put back into the queue) started it again."""
+
+
+def overwrites(asked: bool, *, tell: bool = True) -> bool:
+    """Whether ``--overwrite``, if ``asked``, is heeded: not where the command is started once more by itself, which is told."""
+    counts = {name: os.environ.get(name, "") for name in _RESTARTS}
+    restarts = [f"{name}={count}" for name, count in counts.items() if count.isdigit() and int(count) > 0]
+    if asked and restarts and tell:
+        print(f"--overwrite: not heeded, this is a restart ({restarts[0]}); the run in --out goes on", file=sys.stderr)
+    return asked and not restarts
 
 
 def check_run(

@@ -77,8 +77,8 @@ class Stepper:
             before = f" after {allowed} steps left out" if allowed else ""
             raise ValueError(
                 f"step {step + 1}: the loss is {loss} and the gradient norm {norm}{before}; the last checkpoint is "
-                "kept. Start the same command again with optim.skip_nonfinite=3, which leaves some steps out, or with a "
-                "lower optim.lr or precision=fp32 and --accept-changes"
+                "kept. Start the same command again, without --overwrite, with optim.skip_nonfinite=3, which leaves some "
+                "steps out, or with a lower optim.lr or precision=fp32 and --accept-changes"
             )
         return False
 

@@ -133,7 +133,10 @@ class Trainer:
                 if self.stepper.stops and self.step < steps:
                     self._save(folder, {})
                     if log is not None:
-                        log.say(f"told to stop; saved after step {self.step}: start the same command again to go on")
+                        log.say(
+                            f"told to stop; saved after step {self.step}: start the same command again, without --overwrite, "
+                            "to go on"
+                        )
                     raise Stopped(self.stepper.stop)
                 paused = log.pause() if log is not None else 0.0
                 self._evaluate_and_save(folder, log)
