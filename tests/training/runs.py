@@ -30,6 +30,7 @@ class Ending:
 
     def __init__(self, feed: Feed, end: int) -> None:
         self.feed, self.end = feed, end
+        self.data = getattr(feed, "data", {})
 
     def batch(self, index: int, share: Share = WHOLE) -> Batch:
         if index >= self.end:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,18 @@ def test_shards_and_live_batches_are_the_same(tmp_path: Path, data: DataConfig) 
     assert float(packed.loss(batch, 0)[0].detach()) == pytest.approx(float(losses[0]), rel=1e-5)
     assert objective.weight(batch) == objective.weight(stored) == 6 * 16
     assert batch["skipped"] == 0
+
+
+def test_a_feed_says_how_much_there_is_to_draw_from(tmp_path: Path, data: DataConfig) -> None:
+    """A checkpoint remembers it: lines that are appended change which sample comes next."""
+    before = _feed(data, tmp_path / "r.jsonl").data
+    count = len(GOOD) * 4
+    assert before == {"source 1 (train.jsonl)": f"{count} of {count} records"}
+    file = Path(str(data.sources[0].path))
+    with file.open("a") as more:
+        more.write(json.dumps(GOOD["segment"]) + "\n")
+    after = _feed(data, tmp_path / "r.jsonl").data
+    assert after == {"source 1 (train.jsonl)": f"{count + 1} of {count + 1} records"}
 
 
 def test_processes_share_a_batch(tmp_path: Path, data: DataConfig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,21 @@ def test_frozen_weights_are_not_stored_and_known_again(tmp_path: Path) -> None:
     assert stored == {"projector", "decoder"}
     with pytest.raises(ValueError, match="belongs to other frozen weights.*has init.bundle changed"):
         trainer(seed=1).run(tmp_path / "parts")
+    write(tmp_path / "grown", rows(30), rows(6))
+    grown = trainer()
+    grown.feed = MentorFeed(
+        PrecomputedDataset(tmp_path / "grown", "train"), processor(), batch_size=8, length_multiple=1, seed=0
+    )
+    for changes, advice in (
+        (False, "pass --accept-changes to go on with other samples"),
+        (None, "--overwrite to delete"),
+    ):
+        with pytest.raises(
+            ValueError, match=rf"not those that step-00000006 was made with \(samples: 24 -> 30\).*{advice}"
+        ):
+            grown.run(tmp_path / "parts", changes=changes)
+    shutil.copytree(tmp_path / "parts", tmp_path / "accepted")
+    grown.run(tmp_path / "accepted", changes=True)
     trainer().run(tmp_path / "parts")
     whole, parts = ((tmp_path / run / "final" / "model.safetensors").read_bytes() for run in ("whole", "parts"))
     assert whole == parts

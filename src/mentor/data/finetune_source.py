@@ -59,6 +59,10 @@ class PicturesSource:
     def __len__(self) -> int:
         return 0
 
+    @property
+    def held(self) -> str:
+        return f"{len(self.references)} pictures"
+
     def example(self, record: int, seed: int, peers: Peers | None = None) -> Example:
         rng = np.random.default_rng([seed, 1] if self.held_out else seed)
         target = self.targets[record % len(self.targets)]

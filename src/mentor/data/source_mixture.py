@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,12 @@ class SourceMixture:
             if len(source) and apart == len(source):
                 raise ValueError(f"{source.name} has {len(source)} records, too few to hold some out")
         self._block = lru_cache(maxsize=4)(self._draw_block)
+
+    @property
+    def held(self) -> dict[str, str]:
+        """How much each source holds, whatever folder it lies in: what the samples follow from beside the recipe."""
+        sources = enumerate(self.sources, 1)
+        return {f"source {number} ({Path(source.name).name})": source.held for number, source in sources}
 
     def where(self, index: int) -> tuple[int, int]:
         """Sample ``index`` -> (which source, how many samples of it came before)."""

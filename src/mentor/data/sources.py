@@ -43,6 +43,11 @@ class Source(Protocol):
         """Records; 0: endless, any number is one."""
         ...
 
+    @property
+    def held(self) -> str:
+        """How much there is to draw from, in words: with more or less of it the samples are others."""
+        ...
+
     def example(self, record: int, seed: int, peers: Peers | None = None) -> Example:
         """The sample of a record, a pure function of both; ``BadRecord`` if it cannot be used.
 
@@ -59,6 +64,10 @@ class CorpusSource:
 
     def __len__(self) -> int:
         return 0
+
+    @property
+    def held(self) -> str:
+        return f"{len(self.mixture.corpus.cutouts)} cut-outs, {len(self.mixture.corpus.backgrounds)} backgrounds"
 
     def example(self, record: int, seed: int, peers: Peers | None = None) -> Example:
         sample = self.mixture.sample(record)
@@ -86,6 +95,10 @@ class RecordSource:
 
     def __len__(self) -> int:
         return len(self.records) if self.chosen is None else len(self.chosen)
+
+    @property
+    def held(self) -> str:
+        return f"{len(self)} of {len(self.records)} records"
 
     def example(self, record: int, seed: int, peers: Peers | None = None) -> Example:
         number = record if self.chosen is None else int(self.chosen[record])

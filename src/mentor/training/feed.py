@@ -43,6 +43,7 @@ class MentorFeed:
         self.dataset, self.processor = dataset, processor
         self.batch_size, self.length_multiple, self.seed = batch_size, length_multiple, seed
         self.packing = packing
+        self.data = {"samples": len(dataset), "origin": dataset.manifest["origin"]}
         self.batches_per_epoch = len(dataset) // batch_size
         self._order = lru_cache(maxsize=2)(self._draw_order)
 

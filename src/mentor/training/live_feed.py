@@ -30,6 +30,7 @@ class LiveFeed:
     ) -> None:
         self.samples, self.processor = samples, processor
         self.batch_size, self.length_multiple, self.seed = batch_size, length_multiple, seed
+        self.data = samples.held
 
     def batch(self, index: int, share: Share = WHOLE) -> Batch:
         """This process's share of batch ``index``: prompts as in ``collate``; pixels uint8 [B, R, R, 3], references float32

@@ -37,7 +37,11 @@ WHOLE = Share()
 
 
 class Feed(Protocol):
-    """Makes batches. Nothing may depend on what was asked before: that is what makes a resumed run identical."""
+    """Makes batches. Nothing may depend on what was asked before: that is what makes a resumed run identical.
+
+    A feed of data that may change between two starts says in an attribute ``data`` what the batches follow from beside the
+    recipe, as plain values (how many samples, made of what): a checkpoint remembers it.
+    """
 
     def batch(self, index: int, share: Share = WHOLE) -> Batch:
         """Batch number ``index`` (0-based, in forward passes), on the CPU; a pure function of seed and ``index``.

@@ -46,6 +46,7 @@ class TokenizerFeed:
         if batch_size < 1:
             raise ValueError(f"expected a batch of at least 1 picture, got {batch_size}")
         self.corpus, self.batch_size, self.size, self.seed = corpus.split("train"), batch_size, size, seed
+        self.data = {"cut-outs": len(self.corpus.cutouts), "backgrounds": len(self.corpus.backgrounds)}
 
     def scene(self, number: int) -> Image.Image:
         """Scene ``number`` of the stream, RGB, 128 x 128."""

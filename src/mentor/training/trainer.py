@@ -27,6 +27,7 @@ from mentor.training.plan import choose_strategy, describe
 from mentor.training.precision import usable
 from mentor.training.protocol import Feed, Objective
 from mentor.training.run_folder import open_run, write_folder
+from mentor.training.same_data import check_data, data_of
 from mentor.training.sharding import shard
 from mentor.training.step import Stepper
 from mentor.training.stopping import Stopped
@@ -87,26 +88,23 @@ class Trainer:
     def run(self, folder: Path, *, overwrite: bool = False, resume: bool = False, changes: bool | None = None) -> Path:
         """Trains to the last step, resuming from the last complete checkpoint in ``folder``; returns ``folder/final``.
 
-        Raises ValueError for a folder of another recipe (``changes``: see ``check_run``) or process, when the loss stops being
-        a number, when a checkpoint cannot be written or read, and when a batch cannot be made; the last complete checkpoint
-        is kept. ``Stopped`` after a signal that ends it (``training.stopping``), with a checkpoint of the last step.
+        Raises ValueError for a folder of another recipe, data (``changes``: see ``check_run``) or process, when the loss stops
+        being a number, when a checkpoint cannot be written or read, and when a batch cannot be made; the last complete
+        checkpoint is kept. ``Stopped`` after a signal that ends it (``training.stopping``), with a checkpoint of the last step.
         """
         flags: dict[str, Any] = {"overwrite": overwrite, "resume": resume, "changes": changes}
         with ExitStack() as held:
             found = self.processes.first(lambda: open_run(folder, self.config, held=held, **flags))
-            return self._run(folder, found)
+            return self._run(folder, found, changes)
 
-    def _run(self, folder: Path, found: Path | None) -> Path:
+    def _run(self, folder: Path, found: Path | None, changes: bool | None) -> Path:
         config, processes = self.config, self.processes
         processes.check_all(folder.is_dir(), f"see {folder}: all must share the run's folder, also on other machines")
-        if found is not None:
-            self._restore(found)
+        notes = [] if found is None else [*self._restore(found, changes), f"resumed from {found.name}"]
         with self._log(folder) if processes.main else nullcontext() as log:
             if log is not None:
-                for line in self.describe():
+                for line in [*self.describe(), *notes]:
                     log.say(line)
-                if found is not None:
-                    log.say(f"resumed from {found.name}")
             self._loop(folder, log)
         final = folder / "final"
         whole = self.weights.finish(keep=processes.main)
@@ -209,10 +207,11 @@ class Trainer:
             trackers=config.logging.trackers,
         )
 
-    def _counters(self) -> dict[str, float]:
+    def _counters(self) -> dict[str, Any]:
         """With the step, all that the place in the data, the schedule and the random states follow from."""
         return {
             "frozen_sum": self.weights.frozen_sum,
+            "data": data_of(self.feed),
             "seed": self.config.seed,
             "next_batch": self.step * self.config.optim.accumulate,
             "skipped": self.stepper.skipped,
@@ -223,8 +222,12 @@ class Trainer:
         memory = {checkpointing.OPTIMIZER + name: tensor for name, tensor in self.optimizer.state_dict().items()}
         return self.weights.state_dict() | memory
 
-    def _restore(self, folder: Path) -> None:
+    def _restore(self, folder: Path, changes: bool | None) -> list[str]:
+        """Takes up a checkpoint; returns what must be told of the data, whose ``changes`` may be accepted."""
         state = checkpointing.read_state(folder)
+        # A finished run draws nothing more.
+        more = state["step"] < self.config.schedule.steps
+        notes = check_data(self.feed, state, folder.name, changes=changes) if more else []
         if not math.isclose(state.get("frozen_sum", 0.0), self.weights.frozen_sum, rel_tol=1e-9):
             raise ValueError(
                 f"{folder} belongs to other frozen weights than those that the run starts from now: has init.bundle changed?"
@@ -234,3 +237,4 @@ class Trainer:
         self.weights.loaded()
         self.step = state["step"]
         self.stepper.skipped, self.stepper.skipped_in_a_row = state["skipped"], state["skipped_in_a_row"]
+        return notes
