@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import builtins
+import errno
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -184,6 +186,29 @@ def test_extras_have_the_packages_they_are_named_for() -> None:
         for extra in extras:
             held = [re.split("[>=<]", line)[0] for line in project["optional-dependencies"][extra]]
             assert names.get(package, package) in held, (package, extra)
+
+
+@pytest.mark.parametrize("words", [["info", "xl"], ["recipes"]])
+def test_a_reader_that_leaves_is_no_mistake(words: list[str]) -> None:
+    """As in `mentor info mini | head -1`, with nobody there from the beginning."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run([sys.executable, "-m", "mentor", *words], stdout=write, stderr=subprocess.PIPE, text=True)
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_another_pipe_that_breaks_is_told(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def broken(_: object) -> int:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr("mentor.cli.info.run", broken)
+    with (tmp_path / "out").open("w") as out:
+        monkeypatch.setattr(sys.stdout, "fileno", out.fileno)
+        done = run("info", "xl")
+    assert (done.status, done.err) == (2, "mentor info: error: Broken pipe\n")
 
 
 def test_the_console_script_and_the_module_both_run(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import io
+import os
+import select
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,6 +42,9 @@ COMMANDS = {
     "build-corpus": Command("build_corpus", "fetch and render the training corpus", extra="corpus"),
 }
 
+
+SIGPIPE = 141
+"""The status that shells give a program which its reader's leaving has ended."""
 
 EXTRAS = {
     "accelerate": ("train",),
@@ -98,7 +103,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = _parse(build_parser(named), arguments)
         module = importlib.import_module(f"mentor.cli.{COMMANDS[args.command].module}")
-        return int(module.run(args))
+        status = int(module.run(args))
+        print(end="", flush=True)  # a reader who has left is met here, not when Python ends
+        return status
+    except BrokenPipeError as error:
+        return SIGPIPE if _reader_left() else report(named, error)
     except ModuleNotFoundError as error:
         root, usual = (error.name or "").partition(".")[0], COMMANDS[named].extra if named in COMMANDS else ""
         extras = EXTRAS.get(root, (usual,))
@@ -117,6 +126,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"mentor {named}: stopped", file=sys.stderr)
         return 130
+
+
+def _reader_left() -> bool:
+    """Whether nobody reads what is printed any more, as in ``mentor info mini | head -1``, which is no mistake."""
+    output, events = sys.stdout.fileno(), select.poll()
+    events.register(output, 0)
+    if not events.poll(0):  # another pipe broke
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)  # else what is left would be told when Python ends
+    return True
 
 
 if __name__ == "__main__":
