@@ -98,6 +98,7 @@ class LoggingConfig:
     """How often things are told, in optimiser steps; 0 means never. None of it changes the result."""
 
     every: int = 10
+    """Training numbers are means over so many steps."""
     evaluate_every: int = 200
     grid_every: int = 1000
     trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ("tensorboard",)

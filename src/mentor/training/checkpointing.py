@@ -92,6 +92,13 @@ def best(folders: list[Path], config: CheckpointConfig) -> Path | None:
     return min(known)[1] if known else None
 
 
+def check_best(config: CheckpointConfig, metrics: Mapping[str, float]) -> None:
+    """Raises ValueError, naming those that there are, unless ``metrics`` hold what ``config.best`` names."""
+    if config.best is not None and config.best not in metrics:
+        known = ", ".join(metrics) or "none, because nothing was measured (mentor.evaluation_samples, data.held_out)"
+        raise ValueError(f"checkpointing.best: no held-out metric is called '{config.best}'; known: {known}")
+
+
 def read_state(folder: Path) -> dict[str, Any]:
     """``step``, ``metrics`` and the rest of what a checkpoint says in JSON. Raises ValueError if it cannot be read."""
     try:

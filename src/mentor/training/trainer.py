@@ -23,6 +23,7 @@ from mentor.training.distributed import join
 from mentor.training.loader import Loader
 from mentor.training.logging import RunLog
 from mentor.training.lora import add_adapters, is_adapter, merged
+from mentor.training.means import Means
 from mentor.training.plan import choose_strategy, describe
 from mentor.training.precision import usable
 from mentor.training.protocol import Feed, Objective
@@ -79,7 +80,7 @@ class Trainer:
             checkpoint_activations(recomputed)
         self.stepper = Stepper(config, objective, self.weights, self.processes, self.strategy, self.precision)
         self.optimizer = self.stepper.optimizer
-        self.step = 0
+        self.step, self.means = 0, Means()
 
     def describe(self) -> list[str]:
         """What will be trained and how, one line each."""
@@ -143,11 +144,14 @@ class Trainer:
 
     def _tell(self, log: RunLog, metrics: dict[str, float | Tensor]) -> None:
         log.step(self.step)
+        self.means.add(
+            {name: float(value) for name, value in metrics.items()}, counts=not self.stepper.skipped_in_a_row
+        )
         if self.stepper.skipped_in_a_row:
             loss, norm = float(metrics["loss"]), float(metrics["gradient_norm"])
             log.say(f"step {self.step}  left out: loss {loss}, gradient norm {norm} ({self.stepper.skipped} in all)")
         if self._due(self.config.logging.every):
-            log.train(self.step, {name: float(value) for name, value in metrics.items()})
+            log.train(self.step, self.means.take())
 
     def _evaluate_and_save(self, folder: Path, log: RunLog | None) -> None:
         logging, saving = self.config.logging, self.config.checkpointing
@@ -162,21 +166,13 @@ class Trainer:
                     log.evaluation(self.step, found)
                 if log is not None and draw:
                     log.grid(self.step, self.objective.sample_grid())
-            self.processes.first(lambda: self._check_best(found))
+            self.processes.first(lambda: checkpointing.check_best(self.config.checkpointing, found))
         if save:
             self._save(folder, found)
 
     def _save(self, folder: Path, metrics: dict[str, float]) -> None:
         state = {"recipe": self.config.name, "torch": torch.__version__, "metrics": metrics} | self._counters()
         checkpointing.save(folder, self.step, self._tensors(), state, self.config.checkpointing, self.processes)
-
-    def _check_best(self, metrics: dict[str, float]) -> None:
-        wanted = self.config.checkpointing.best
-        if wanted is not None and wanted not in metrics:
-            known = (
-                ", ".join(metrics) or "none, because nothing was measured (mentor.evaluation_samples, data.held_out)"
-            )
-            raise ValueError(f"checkpointing.best: no held-out metric is called '{wanted}'; known: {known}")
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
@@ -216,13 +212,14 @@ class Trainer:
             "next_batch": self.step * self.config.optim.accumulate,
             "skipped": self.stepper.skipped,
             "skipped_in_a_row": self.stepper.skipped_in_a_row,
+            "means": self.means.state,
         }
 
     def _tensors(self) -> dict[str, Tensor]:
         memory = {checkpointing.OPTIMIZER + name: tensor for name, tensor in self.optimizer.state_dict().items()}
         return self.weights.state_dict() | memory
 
-    def _restore(self, folder: Path, changes: bool | None) -> list[str]:
+    def _restore(self, folder: Path, changes: bool | None = None) -> list[str]:
         """Takes up a checkpoint; returns what must be told of the data, whose ``changes`` may be accepted."""
         state = checkpointing.read_state(folder)
         # A finished run draws nothing more.
@@ -235,6 +232,6 @@ class Trainer:
         memory = checkpointing.load(folder, self.weights.state_dict(), self.optimizer.blank, self.processes)
         self.optimizer.load_state_dict(memory)
         self.weights.loaded()
-        self.step = state["step"]
+        self.step, self.means = state["step"], Means(state.get("means"))
         self.stepper.skipped, self.stepper.skipped_in_a_row = state["skipped"], state["skipped_in_a_row"]
         return notes
