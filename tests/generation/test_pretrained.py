@@ -10,12 +10,16 @@ import torch
 from huggingface_hub import ModelCard
 
 from mentor import MentorPipeline
+from mentor.checkpoint import adapters
+from mentor.checkpoint.adapters import Adapter, merged
+from mentor.checkpoint.hub import HubOptions
 from mentor.checkpoint.layout import ASSETS
 from mentor.checkpoint.store import Bundle
 from mentor.checkpoint.tensors import read_tensors
 from mentor.generation import pretrained
 from mentor.models.mentor import Mentor
 from mentor.nn.device import resolve_dtype
+from tests.checkpoint.test_adapters import trained
 from tests.generation.tiny_bundle import tiny_bundle
 
 
@@ -126,3 +130,32 @@ def test_saving_publishes_when_asked_to(pipeline: MentorPipeline, pushed, tmp_pa
     assert pushed == [(contents(folder), *each) for each in expected]
     with pytest.raises(ValueError, match="private: only with push_to_hub=True"):
         pipeline.save_pretrained(tmp_path / "tiny", private=True)
+
+
+def test_an_adapter_changes_pictures_that_were_drawn_before_it(tmp_path: Path) -> None:
+    """From the folder of a fine-tune or the adapter's own; weights that decode steps may have kept are read anew."""
+    mentor = trained()
+    Adapter.of(mentor).save(tmp_path / "final" / "adapter")
+    wanted = MentorPipeline(replace(tiny_bundle(), mentor=merged(mentor)), device="cpu")("a red fox", seed=3)
+    for folder in ("final", "final/adapter"):
+        pipeline = MentorPipeline(tiny_bundle(), device="cpu")
+        before = pipeline("a red fox", seed=3).images[0]
+        assert pipeline.load_adapter(tmp_path / folder) is pipeline
+        assert pipeline("a red fox", seed=3).images[0].tobytes() == wanted.images[0].tobytes() != before.tobytes()
+    with pytest.raises(ValueError, match="expected a folder, or a name of the hub"):
+        pipeline.load_adapter("nowhere")
+    with pytest.raises(ValueError, match=r"adapter_config\.json"):
+        pipeline.load_adapter(tmp_path)
+
+
+def test_an_adapter_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Adapter.of(trained()).save(tmp_path / "there")
+    asked: list[tuple[object, ...]] = []
+
+    def download(name: str, options: HubOptions, revision: str | None, patterns: list[str]) -> Path:
+        asked.append((name, revision, patterns))
+        return tmp_path / "there"
+
+    monkeypatch.setattr(adapters, "download", download)
+    MentorPipeline(tiny_bundle(), device="cpu").load_adapter("someone/mug@v2")
+    assert asked == [("someone/mug", "v2", ["adapter_config.json", "adapter_model.safetensors"])]

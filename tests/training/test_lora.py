@@ -9,11 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from mentor.checkpoint.adapters import merge_adapter, merged
 from mentor.checkpoint.store import load_bundle
 from mentor.config.sections import LoraConfig, MentorObjectiveConfig
 from mentor.data.shards import PrecomputedDataset
 from mentor.training.feed import MentorFeed, collate
-from mentor.training.lora import add_adapters, is_adapter, merged
+from mentor.training.lora import add_adapters, is_adapter
 from mentor.training.objective import MentorObjective
 from mentor.training.trainer import Trainer
 from mentor.training.weights import freeze
@@ -84,6 +85,17 @@ def test_only_adapters_learn_and_the_exported_model_has_them_merged(tmp_path: Pa
     for name, tensor in start.items():
         changed = not torch.equal(tensor.half(), end[name].half())
         assert changed == (name.startswith("decoder.layers.") and "norm" not in name), name
+    # The adapters alone, laid over the model that the run began with, make the same.
+    again = tiny_bundle().mentor
+    merge_adapter(again, final / "adapter")
+    for name, tensor in again.state_dict().items():
+        torch.testing.assert_close(tensor.half(), end[name].half(), atol=1e-3, rtol=1e-3)
+
+
+def test_no_adapters_alone_where_they_are_not_all_that_was_trained(tmp_path: Path) -> None:
+    config = tiny_config(trainable=["output"], lora={"targets": ["body"], "rank": 2})
+    final = tiny_trainer(config).run(tmp_path / "run")
+    assert not (final / "adapter").exists()
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16_pure"])

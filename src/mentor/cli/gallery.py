@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
             (args.out, scene_gallery(painter, corpus, store, n=args.n, seed=args.seed, progress=progress)),
             (tasks, task_gallery(painter, corpus, store, n=args.per_task, seed=args.seed, progress=progress)),
         ]
-    record = {"model": args.model, "fingerprint": painter.fingerprint, "seed": args.seed, **vars(painter.settings)}
+    record = {"model": painter.name, "fingerprint": painter.fingerprint, "seed": args.seed, **vars(painter.settings)}
     write_pngs([(path, sheet, record) for path, sheet in sheets])
     for path, sheet in sheets:
         print(f"{path}  ({sheet.width} x {sheet.height})")

@@ -13,7 +13,13 @@ from typing import Any
 from PIL import Image
 
 from mentor.cli.progress import token_progress
-from mentor.cli.sampling_arguments import add_sampling_arguments, check_seed, chosen_sampling
+from mentor.cli.sampling_arguments import (
+    add_sampling_arguments,
+    check_seed,
+    chosen_sampling,
+    load_pipeline,
+    model_name,
+)
 from mentor.generation.grid import grid
 from mentor.generation.png_metadata import check_writable, how_made, write_pngs
 from mentor.generation.prompting import TASKS, build_prompt
@@ -68,11 +74,11 @@ def run(args: argparse.Namespace) -> int:
     images = [{"file": Path(each).name, "sha256": _sha256(each)} for each in args.image]  # as they are now
 
     # Only now the heavy part: every mistake above is told at once.
-    from mentor.generation.pipeline import MentorPipeline, over_batches
+    from mentor.generation.pipeline import over_batches
 
-    pipeline = MentorPipeline.from_pretrained(args.model, device=args.device, dtype=args.dtype)
+    pipeline = load_pipeline(args)
     settings = pipeline.settings(**sampling)
-    record = partial(how_made, args.model, prompt.text, images, settings, pipeline.dtype, pipeline.device.type)
+    record = partial(how_made, model_name(args), prompt.text, images, settings, pipeline.dtype, pipeline.device.type)
     made: list[Image.Image] = []
     seeds = range(args.seed, args.seed + args.num_images)
     batches = -(-len(seeds) // args.batch_size)

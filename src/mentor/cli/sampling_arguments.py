@@ -9,6 +9,7 @@ from mentor.config.sampling import LARGEST_SEED, GenerationSettings
 
 if TYPE_CHECKING:
     from mentor.evaluation.pictures import PipelinePainter
+    from mentor.generation.pipeline import MentorPipeline
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,11 +30,21 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare --model, --device and --dtype."""
+    """Declare --model, --adapter, --adapter-scale, --device and --dtype."""
     parser.add_argument(
         "--model",
         default="mini",
         help="mini, a bundle's folder or a hub name, owner/name[@revision] (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--adapter",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="adapters of a fine-tune, added to the model: their folder or a hub name; repeatable",
+    )
+    parser.add_argument(
+        "--adapter-scale", type=float, default=1.0, metavar="X", help="strength of the adapters (default: %(default)s)"
     )
     parser.add_argument("--device", help="cpu, cuda, ... (default: cuda where there is one)")
     parser.add_argument(
@@ -61,10 +72,25 @@ def load_painter(args: argparse.Namespace) -> PipelinePainter:
     """The model that the arguments name, ready to draw; ``ValueError`` when there is none or a setting is out of range."""
     sampling = chosen_sampling(args)
     from mentor.evaluation.pictures import PipelinePainter
+
+    pipeline = load_pipeline(args)
+    return PipelinePainter(pipeline, model_name(args), pipeline.settings(**sampling))
+
+
+def load_pipeline(args: argparse.Namespace) -> MentorPipeline:
+    """The model that the arguments name, its adapters merged in; ``ValueError`` when one is not there."""
     from mentor.generation.pipeline import MentorPipeline
 
     pipeline = MentorPipeline.from_pretrained(args.model, device=args.device, dtype=args.dtype)
-    return PipelinePainter(pipeline, args.model, pipeline.settings(**sampling))
+    for name in args.adapter:
+        pipeline.load_adapter(name, args.adapter_scale)
+    return pipeline
+
+
+def model_name(args: argparse.Namespace) -> str:
+    """The model with its adapters, as pictures and reports remember it."""
+    share = "" if args.adapter_scale == 1 else f"{args.adapter_scale:g} x "
+    return " + ".join([args.model, *(share + name for name in args.adapter)])
 
 
 def chosen_sampling(args: argparse.Namespace) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import sys
 from functools import partial
 from typing import Any
 
-from mentor.cli.sampling_arguments import add_model_arguments
+from mentor.cli.sampling_arguments import add_model_arguments, load_pipeline
 from mentor.serving.settings import ServeSettings
 
 API_KEY = "MENTOR_API_KEY"
@@ -66,11 +66,10 @@ def run(args: argparse.Namespace) -> int:
     )
     import uvicorn
 
-    from mentor.generation.pipeline import MentorPipeline
     from mentor.serving.app import create_app
 
     with _listening(args.host, args.port) as listener:  # before the model is read: a taken port is told at once
-        pipeline = MentorPipeline.from_pretrained(args.model, device=args.device, dtype=args.dtype)
+        pipeline = load_pipeline(args)
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         print(f"{settings.name} at http://{shown}:{port} (Ctrl-C stops)", file=sys.stderr)

@@ -9,7 +9,8 @@ from typing import Any, Self
 
 import torch
 
-from mentor.checkpoint.hub import push_folder
+from mentor.checkpoint.adapters import locate_adapter, merge_adapter
+from mentor.checkpoint.hub import HubOptions, push_folder
 from mentor.checkpoint.store import Bundle, load_bundle, save_bundle
 from mentor.data.processor import Processor
 from mentor.nn.device import resolve_device, resolve_dtype
@@ -83,6 +84,25 @@ class PretrainedModel:
             local_files_only=local_files_only,
         )
         return cls(bundle, device=device)
+
+    def load_adapter(
+        self,
+        name: str | os.PathLike[str],
+        scale: float = 1.0,
+        *,
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
+    ) -> Self:
+        """Adds a fine-tune's LoRA or DoRA adapters, times ``scale``, to the weights, for good; returns itself.
+
+        ``name`` is a folder with adapters, the folder of a fine-tune that holds them, or a repository of the hub
+        (``owner/name``). Several add up. Raises ``ValueError`` for adapters that are not there, damaged, or another model's.
+        """
+        hub = HubOptions(revision, cache_dir, token, local_files_only)
+        merge_adapter(self.mentor, locate_adapter(str(name), hub), scale)
+        return self
 
     def save_pretrained(
         self,

@@ -41,14 +41,3 @@ def add_adapters(module: nn.Module, config: LoraConfig, seed: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         inject_adapter_in_model(settings, module)
-
-
-def merged(module: nn.Module) -> nn.Module:
-    """Turns a module with adapters, in place, into the plain module that computes the same, and returns it."""
-    from peft.tuners.lora import LoraLayer
-
-    for name, layer in list(module.named_modules()):
-        if isinstance(layer, LoraLayer):
-            layer.merge()
-            module.set_submodule(name, layer.get_base_layer())
-    return module

@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from mentor.checkpoint.adapters import ADAPTER_FOLDER, Adapter, merged
 from mentor.config.run import TrainConfig
 from mentor.training import checkpointing
 from mentor.training.blocks import checkpoint_activations, compile_blocks, recomputed_blocks, trained_blocks
 from mentor.training.distributed import join
 from mentor.training.loader import Loader
 from mentor.training.logging import RunLog
-from mentor.training.lora import add_adapters, is_adapter, merged
+from mentor.training.lora import add_adapters, is_adapter
 from mentor.training.means import Means
 from mentor.training.plan import choose_strategy, describe
 from mentor.training.precision import usable
@@ -99,7 +100,7 @@ class Trainer:
             return self._run(folder, found, changes)
 
     def _run(self, folder: Path, found: Path | None, changes: bool | None) -> Path:
-        config, processes = self.config, self.processes
+        processes = self.processes
         processes.check_all(folder.is_dir(), f"see {folder}: all must share the run's folder, also on other machines")
         notes = [] if found is None else [*self._restore(found, changes), f"resumed from {found.name}"]
         with self._log(folder) if processes.main else nullcontext() as log:
@@ -109,9 +110,17 @@ class Trainer:
             self._loop(folder, log)
         final = folder / "final"
         whole = self.weights.finish(keep=processes.main)
-        self.objective.module = merged(whole) if config.lora is not None else whole
-        processes.first(lambda: write_folder(final, self.objective.export))
+        processes.first(lambda: write_folder(final, lambda out: self._export(whole, out)))
         return final
+
+    def _export(self, whole: nn.Module, folder: Path) -> None:
+        """The finished model, adapters merged; where they are all that was trained, they lie in files of their own too."""
+        lora = self.config.lora is not None
+        adapter = Adapter.of(whole) if lora and not self.config.trainable else None
+        self.objective.module = merged(whole) if lora else whole
+        self.objective.export(folder)
+        if adapter is not None:
+            adapter.save(folder / ADAPTER_FOLDER)
 
     def _loop(self, folder: Path, log: RunLog | None) -> None:
         config, steps, accumulate = self.config, self.config.schedule.steps, self.config.optim.accumulate
