@@ -122,6 +122,22 @@ def test_the_corpus_keeps_what_was_known(
     assert read_metadata(here / "out" / "before-after.png")["before"].keys() == {"own subject", "corpus"}
 
 
+def test_one_process_fine_tunes(here: Path, model: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    outcome = _finetune(run, model, "--dry-run")
+    assert outcome.status == 2 and "one process fine-tunes" in outcome.err and outcome.err.count("\n") == 1
+
+
+def test_memory_that_is_saved_is_said(here: Path, model: Path, run: Run) -> None:
+    asked = "engine.activation_checkpointing=true", "data.batch_size=4", "optim.accumulate=4"
+    told = _finetune(run, model, "--dry-run", *asked).out
+    assert (
+        "to save memory: activations are computed again (engine.activation_checkpointing), 4 samples at a time, 4 times"
+        in told
+    )
+    assert "to save memory" not in _finetune(run, model, "--dry-run").out
+
+
 @pytest.mark.parametrize("kept", [1, 2])
 def test_few_pictures_are_said(here: Path, model: Path, run: Run, kept: int) -> None:
     outcome = _finetune(run, model, "--held-out", 4 - kept, "--dry-run")

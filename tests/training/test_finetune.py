@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from mentor.checkpoint.store import save_bundle
 from mentor.config.load import differences, to_dict
+from mentor.config.presets import PRESETS
 from mentor.config.recipes import load_recipe
 from mentor.training.finetune import Wishes, finetune_recipe
 from tests.generation.tiny_bundle import CONFIG, tiny_bundle
@@ -46,6 +48,21 @@ def test_single_values_of_the_recipe() -> None:
     config = finetune_recipe(wishes)
     assert config.lora is not None
     assert (config.optim.lr, config.lora.dropout, config.schedule.steps) == (3e-4, 0.1, 7)
+
+
+def test_a_large_model_s_activations_do_not_stay(tmp_path: Path) -> None:
+    """Of LlamaGen-XL's size 16 samples would keep 47 GB of them."""
+    (tmp_path / "config.json").write_text(json.dumps(to_dict(PRESETS["xl-fixed"])))
+
+    def chosen(*overrides: str, model: str = str(tmp_path)) -> tuple[bool, int, int]:
+        config = finetune_recipe(Wishes(Path("photos"), "x", model=model, overrides=overrides))
+        return config.engine.activation_checkpointing, config.data.batch_size, config.optim.accumulate
+
+    assert chosen() == (True, 4, 4)
+    assert chosen("data.batch_size=8") == (True, 8, 1)
+    assert chosen("engine={activation_checkpointing: false}", "optim.accumulate=2") == (False, 16, 2)
+    assert chosen("schedule.samples=640") == (True, 4, 4)
+    assert chosen(model="mini") == (False, 16, 1)
 
 
 @pytest.mark.parametrize(

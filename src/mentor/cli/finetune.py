@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
     from mentor.training.finetune import Wishes, finetune_recipe
 
     check_seed(args.seed)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("one process fine-tunes, on one device: start it without torchrun or accelerate launch")
     wishes = Wishes(
         args.images,
         args.subject,
@@ -129,6 +132,11 @@ def _told(config: TrainConfig, images: Path) -> list[str]:
     if not held_out:
         lines.append(
             "none held out: the own subject is measured on the pictures trained on (--held-out N keeps N apart)"
+        )
+    if config.engine.activation_checkpointing:
+        lines.append(
+            f"to save memory: activations are computed again (engine.activation_checkpointing), {config.data.batch_size} "
+            f"samples at a time, {config.optim.accumulate} times a step (data.batch_size, optim.accumulate)"
         )
     share = sum(one.weight for one in prior) / sum(one.weight for one in config.data.sources)
     lines.append(
