@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mentor.checkpoint.hub import HubOptions, download
+from mentor.checkpoint.hub import HubOptions, download, split_revision
 from mentor.checkpoint.tensors import read_tensors, write_tensors
 
 ADAPTER_CONFIG, ADAPTER = "adapter_config.json", "adapter_model"
@@ -30,8 +30,8 @@ def locate_adapter(name: str, options: HubOptions) -> Path:
         return path if (path / ADAPTER_CONFIG).is_file() else path / ADAPTER_FOLDER
     if path.exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise ValueError(f"adapter {name!r}: expected a folder, or a name of the hub (owner/name)")
-    base, _, revision = name.partition("@")
-    return download(base, options, options.revision or revision or None, [ADAPTER_CONFIG, f"{ADAPTER}.safetensors"])
+    base, revision = split_revision(name)
+    return download(base, options, options.revision or revision, [ADAPTER_CONFIG, f"{ADAPTER}.safetensors"])
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ def locate(name: str, options: HubOptions, *, only_config: bool = False) -> Path
     ``only_config``: of a bundle on the hub nothing but the configuration is fetched.
     """
     shipped, path = name in shipped_models(), Path(name).expanduser()
-    base, _, revision = name.partition("@")
-    if revision and options.revision is None and not shipped and not path.exists():
+    base, revision = split_revision(name)
+    if revision is not None and options.revision is None and not shipped:
         return locate(base, replace(options, revision=revision), only_config=only_config)
     if name and (shipped or path.exists()):
         if options.revision is not None:
@@ -57,6 +57,14 @@ def _from_hub(name: str, options: HubOptions, only_config: bool) -> Path:
     folder = download(name, options, options.revision, [CONFIG, "model_index.json"])
     read_config(folder)
     return folder if only_config else download(name, options, folder.name, BUNDLE_FILES)
+
+
+def split_revision(name: str) -> tuple[str, str | None]:
+    """``owner/name@revision`` -> name and revision, None without one; what lies on this computer has none."""
+    if Path(name).expanduser().exists():
+        return name, None
+    base, _, revision = name.partition("@")
+    return base, revision or None
 
 
 def download(name: str, options: HubOptions, revision: str | None, patterns: list[str]) -> Path:

@@ -11,7 +11,7 @@ from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 
-from mentor.checkpoint.hub import hub_errors
+from mentor.checkpoint.hub import hub_errors, split_revision
 from mentor.evaluation.protocol import Benchmark, Item, Source
 
 GOLDEN = (5**0.5 - 1) / 2
@@ -89,9 +89,9 @@ def _downloaded(name: str, benchmark: str) -> Path:
         )
     from huggingface_hub import snapshot_download
 
-    repository, _, revision = name.partition("@")
+    repository, revision = split_revision(name)
     try:
-        folder = Path(snapshot_download(repository, repo_type="dataset", revision=revision or None))
+        folder = Path(snapshot_download(repository, repo_type="dataset", revision=revision))
     except hub_errors() as error:
         reason = " ".join(str(error).split())
         raise ValueError(

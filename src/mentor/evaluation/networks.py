@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mentor.checkpoint.hub import split_revision
+
 BATCH = 32
 """Pictures or texts that go through a network at once."""
 
@@ -19,9 +21,9 @@ Features = NDArray[np.float32]
 
 
 def described(source: str, model: Any) -> str:
-    """A source for a report: the hub id with the revision that was loaded, or the folder's name."""
-    revision = getattr(model.config, "_commit_hash", None)
-    return f"{source}@{revision[:12]}" if revision else source
+    """A source for a report: the hub id with the commit that was loaded, which is a source too, or the folder's name."""
+    commit = getattr(model.config, "_commit_hash", None)
+    return f"{split_revision(source)[0]}@{commit}" if commit else source
 
 
 def fingerprint(model: torch.nn.Module, name: str) -> str:
@@ -49,10 +51,16 @@ def load_network(kind: Any, what: str, source: str, **settings: Any) -> Any:
 
 
 def load_part(kind: Any, what: str, source: str, **settings: Any) -> Any:
-    """``kind.from_pretrained(source)``; ``ValueError`` says what is missing and what to do about it."""
+    """``kind.from_pretrained``; ``source`` is a folder or a hub id, which may be pinned, ``owner/name@revision``.
+
+    ``ValueError`` says what is missing and what to do about it.
+    """
+    repository, revision = split_revision(source)
+    if revision is not None:
+        settings["revision"] = revision
     # OSError: not there, no network, no such repository; ValueError: a folder of another kind of model.
     try:
-        return kind.from_pretrained(source, **settings)
+        return kind.from_pretrained(repository, **settings)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(

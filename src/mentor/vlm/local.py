@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from mentor.checkpoint.hub import split_revision
 from mentor.vlm.client import Reply, Turn, open_jpeg
 
 MAX_NEW_TOKENS = 512
@@ -42,7 +43,7 @@ class LocalModel:
         """A folder or a name on the hub, ``name@revision`` to pin it; ``ValueError`` when it cannot be loaded."""
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
-        repository, _, revision = name.partition("@")
+        repository, revision = split_revision(name)
         asked = {"revision": revision} if revision else {}
         try:
             processor = AutoProcessor.from_pretrained(repository, **asked)

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from mentor.checkpoint.hub import split_revision
 from mentor.construction.annotation.location import Location
 
 
@@ -44,7 +45,7 @@ class SegmentAnything:
         """A folder or a name on the hub, ``facebook/sam-vit-huge``; ``ValueError`` when it cannot be loaded."""
         from transformers import SamConfig, SamImageProcessorPil, SamModel, SamProcessor
 
-        repository, _, revision = name.partition("@")
+        repository, revision = split_revision(name)
         asked = {"revision": revision} if revision else {}
         try:
             config = SamConfig.from_pretrained(repository, **asked)
