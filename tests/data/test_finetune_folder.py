@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mentor.data.finetune_folder import MOST, picture_files, read_captions, read_pictures
+from mentor.data.finetune_folder import MOST, SUFFIXES, picture_files, read_captions, read_pictures, unread
 
 
 def _cutout(path: Path, size: tuple[int, int] = (40, 30)) -> None:
@@ -76,6 +76,24 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
         (tmp_path / f"{number}.jpg").touch()
     with pytest.raises(ValueError, match=r"holds 101 pictures, more than 100"):
         picture_files(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".heic", ".avif"])
+def test_what_phones_write_is_read_or_the_cause_is_named(tmp_path: Path, suffix: str) -> None:
+    for number in range(2):
+        if suffix in SUFFIXES:
+            Image.new("RGB", (60, 40), (200, 30, 30)).save(tmp_path / f"{number}{suffix}")
+        else:
+            (tmp_path / f"{number}{suffix}").write_bytes(b"")
+    if suffix in SUFFIXES:
+        assert [picture.image.size for picture in read_pictures(tmp_path)] == [(60, 40)] * 2
+        return
+    with pytest.raises(
+        ValueError, match=rf"holds no picture; 2 \{suffix} files: pip install .*, or export them as JPEG"
+    ):
+        picture_files(tmp_path)
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    assert unread(picture_files(tmp_path)[1]).startswith(f"2 {suffix} files")
 
 
 def test_captions(tmp_path: Path) -> None:

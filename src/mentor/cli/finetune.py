@@ -116,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _told(config: TrainConfig, images: Path) -> list[str]:
     """What a person should know of the pictures and the data, one line each."""
-    from mentor.data.finetune_folder import picture_files
+    from mentor.data.finetune_folder import picture_files, unread
 
     files, others = picture_files(images)
     source, *prior = config.data.sources
@@ -125,6 +125,8 @@ def _told(config: TrainConfig, images: Path) -> list[str]:
     lines = [f"{len(files)} pictures, {kept} to train with"]
     if others:
         lines.append(f"left out, no pictures by their names: {', '.join(path.name for path in others)}")
+    if advice := unread(others):
+        lines.append(advice)
     if kept == 1:
         lines.append("one picture: its reference is the same picture, distorted; expect copies, 3 to 30 are better")
     elif kept < 3:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from mentor.data.images import FORMATS, load_image
+from mentor.data.images import FILE_FORMATS, load_image
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".tga", ".ico", ".jp2")
+_PHONES = {"AVIF": (".avif",), "HEIF": (".heic", ".heif")}
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".tga", ".ico", ".jp2"),
+    *(suffix for name, suffixes in _PHONES.items() if name in FILE_FORMATS for suffix in suffixes),
+)
 MOST = 100
 """More pictures are a data set, which ``pairs`` read without holding all of it in memory."""
 
@@ -41,13 +46,25 @@ def picture_files(folder: str | Path) -> tuple[list[Path], list[Path]]:
         )
     shown = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     pictures = [path for path in shown if path.suffix.lower() in SUFFIXES]
+    others = [path for path in shown if path not in pictures]
     if not pictures:
-        raise ValueError(f"{folder} holds no picture; expected files whose names end in {', '.join(SUFFIXES)}")
+        expected = unread(others) or f"expected files whose names end in {', '.join(SUFFIXES)}"
+        raise ValueError(f"{folder} holds no picture; {expected}")
     if len(pictures) > MOST:
         raise ValueError(
             f"{folder} holds {len(pictures)} pictures, more than {MOST}; list them as pairs (docs/data.md)"
         )
-    return pictures, [path for path in shown if path.suffix.lower() not in SUFFIXES]
+    return pictures, others
+
+
+def unread(others: Sequence[Path]) -> str:
+    """What helps with files that are pictures, but not for this installation; empty where there are none."""
+    for suffix in (".heic", ".heif", ".avif"):
+        count = sum(path.suffix.lower() == suffix for path in others)
+        if count:
+            package = "--upgrade pillow" if suffix == ".avif" else "pillow-heif"
+            return f"{count} {suffix} files: pip install {package}, or export them as JPEG"
+    return ""
 
 
 def read_pictures(folder: str | Path, captions: str | Path | None = None, *, longest: int = 512) -> list[OwnPicture]:
@@ -91,7 +108,7 @@ def _cutout(path: Path) -> Image.Image | None:
     """The visible part of a file that ``load_image`` could read."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow repeats what load_image has heard
-        with Image.open(path, formats=FORMATS) as opened:
+        with Image.open(path, formats=FILE_FORMATS) as opened:
             if not opened.has_transparency_data or opened.mode.startswith("I"):
                 return None
             picture = ImageOps.exif_transpose(opened).convert("RGBA")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import io
 import os
 import struct
@@ -15,6 +17,19 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 # Named, so that a file can never reach Pillow's readers that start other programs (EPS) or need a viewer's context.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "ICO", "JPEG2000")
+
+
+def _phones() -> tuple[str, ...]:
+    """The formats of phones that this installation reads: AVIF with a newer Pillow, HEIF with ``pillow-heif``."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module("PIL.AvifImagePlugin")
+    with contextlib.suppress(ImportError):
+        importlib.import_module("pillow_heif").register_heif_opener()
+    return tuple(name for name in ("AVIF", "HEIF") if name in Image.OPEN)
+
+
+FILE_FORMATS = (*FORMATS, *_phones())
+"""What a file of one's own may be; bytes that others send are of ``FORMATS``."""
 # ``catch_warnings`` changes the settings of all threads: two at once could leave them changed.
 _warnings = threading.Lock()
 # What Pillow's readers raise on damaged data.
@@ -29,22 +44,24 @@ def load_image(path: str | os.PathLike[str], *, mask: bool = False) -> Image.Ima
             decompression bomb (Pillow's limit, 179 megapixels).
     """
     try:
-        return _read(Path(path), mask)
+        return _read(Path(path), mask, FILE_FORMATS)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
 def decode_image(data: bytes, *, mask: bool = False, most_pixels: int | None = None) -> Image.Image:
     """The same for a picture file's bytes; with ``most_pixels``, larger ones are refused before they are unpacked."""
-    return _read(io.BytesIO(data), mask, most_pixels)
+    return _read(io.BytesIO(data), mask, FORMATS, most_pixels)
 
 
-def _read(source: Path | io.BytesIO, mask: bool, most_pixels: int | None = None) -> Image.Image:
+def _read(
+    source: Path | io.BytesIO, mask: bool, formats: tuple[str, ...], most_pixels: int | None = None
+) -> Image.Image:
     try:
         with _warnings, warnings.catch_warnings():
             # Pillow warns of half a bomb and of odd metadata; what matters raises.
             warnings.simplefilter("ignore")
-            with Image.open(source, formats=FORMATS) as image:
+            with Image.open(source, formats=formats) as image:
                 if most_pixels is not None and image.width * image.height > most_pixels:
                     raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
                 image.load()
@@ -54,7 +71,7 @@ def _read(source: Path | io.BytesIO, mask: bool, most_pixels: int | None = None)
     except IsADirectoryError as error:
         raise ValueError("is a folder, expected a picture file") from error
     except UnidentifiedImageError as error:
-        raise ValueError(f"not a picture (readable are {', '.join(FORMATS)})") from error
+        raise ValueError(f"not a picture (readable are {', '.join(formats)})") from error
     except Image.DecompressionBombError as error:
         raise ValueError(f"too large to open safely ({error}); make it smaller first") from error
     except _DAMAGED as error:
