@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from mentor.data.prepared import token_mask
 from mentor.data.processor import Processor
 from mentor.data.shards import PrecomputedDataset
 from mentor.data.tasks import TASKS
+from mentor.files import PARTIAL, locked
 from tests.generation.tiny_bundle import tiny_bundle
 
 if TYPE_CHECKING:
@@ -136,6 +139,32 @@ def test_shards_of_another_origin_are_not_mixed(tmp_path: Path, tiny_corpus: Cor
     _run(tmp_path / "s", tiny_corpus)
     with pytest.raises(ValueError, match=r"made otherwise \(origin.a: 1 -> 2\)"):
         _run(tmp_path / "s", tiny_corpus, origin={"a": 2})
+
+
+def test_what_a_killed_process_left_is_removed_but_not_what_another_is_writing(
+    tmp_path: Path, tiny_corpus: Corpus
+) -> None:
+    folder = tmp_path / "s"
+    _run(folder, tiny_corpus)
+    left = folder / f"{PARTIAL}train-00001.safetensors-77-88"
+    left.write_bytes(b"half")
+    holder = multiprocessing.get_context("fork").Process(target=_holds, args=(folder, tmp_path / "go"))
+    holder.start()
+    while not (tmp_path / "go").exists():
+        time.sleep(0.01)
+    with pytest.raises(ValueError, match="another process makes shards there; wait for it"):
+        _run(folder, tiny_corpus)
+    assert left.exists()
+    holder.kill()
+    holder.join()
+    _run(folder, tiny_corpus)
+    assert not left.exists() and len(PrecomputedDataset(folder, "train")) == 9
+
+
+def _holds(folder: Path, sign: Path) -> None:
+    with locked(folder / ".lock", "taken"):
+        sign.touch()
+        time.sleep(60)
 
 
 def test_a_token_shows_the_object_from_a_quarter_of_its_pixels_on() -> None:

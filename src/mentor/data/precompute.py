@@ -8,18 +8,22 @@ samples than lie there adds them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mentor.config.load import differences
-from mentor.data.prepared import Prepared, Samples, prepare, to_pixels
+from mentor.data.pixels import to_pixels
+from mentor.data.prepared import Prepared, Samples, prepare
 from mentor.data.processor import Processor
 from mentor.data.shards import SPLITS, Row, read_manifest, shard_name, write_manifest, write_shard
+from mentor.files import PARTIAL, locked
 
 
 @dataclass(frozen=True)
@@ -49,25 +53,37 @@ def precompute(
 
     ``origin`` (plain data: configuration, fingerprints) is written beside the shards. ``progress`` is called with
     split, samples done and samples in all. Raises ValueError if the folder holds shards of another origin, or more
-    training samples.
+    training samples, or while another process makes shards there.
     """
     numbers = {split: -(-counts[split] // shard_size) for split in SPLITS}
     manifest = {"origin": origin, "shard_size": shard_size, "samples": counts, "shards": numbers}
-    if (folder / "shards.json").exists():
-        _make_room(folder, manifest)
+    with _alone(folder):
+        if (folder / "shards.json").exists():
+            _make_room(folder, manifest)
+        write_manifest(folder, manifest)
+        for split in SPLITS:
+            shards = {
+                folder / shard_name(split, number): range(first, min(first + shard_size, counts[split]))
+                for number, first in enumerate(range(0, counts[split], shard_size))
+            }
+            missing = {path: _batches(indices, batch_size) for path, indices in shards.items() if not path.exists()}
+            drawn = _draw(mixtures[split], encoders.processor, list(chain.from_iterable(missing.values())), workers)
+            for path, indices in shards.items():
+                if path in missing:
+                    write_shard(path, [row for _ in missing[path] for row in encode(next(drawn), encoders)])
+                progress(split, indices.stop, counts[split])
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Within the block no other process makes shards in the folder, which begins without what a killed one left."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_manifest(folder, manifest)
-    for split in SPLITS:
-        shards = {
-            folder / shard_name(split, number): range(first, min(first + shard_size, counts[split]))
-            for number, first in enumerate(range(0, counts[split], shard_size))
-        }
-        missing = {path: _batches(indices, batch_size) for path, indices in shards.items() if not path.exists()}
-        drawn = _draw(mixtures[split], encoders.processor, list(chain.from_iterable(missing.values())), workers)
-        for path, indices in shards.items():
-            if path in missing:
-                write_shard(path, [row for _ in missing[path] for row in encode(next(drawn), encoders)])
-            progress(split, indices.stop, counts[split])
+    with locked(
+        folder / ".lock", f"{folder}: another process makes shards there; wait for it, or choose another --out"
+    ):
+        for left in folder.glob(f"{PARTIAL}*"):
+            left.unlink()
+        yield
 
 
 def _make_room(folder: Path, manifest: dict[str, Any]) -> None:
@@ -108,7 +124,7 @@ def _draw(mixture: Samples, processor: Processor, batches: list[list[int]], work
 
 def encode(batch: Sequence[Prepared], encoders: Encoders) -> list[Row]:
     """The frozen networks' part of each sample."""
-    codes = encoders.codes(torch.stack([to_pixels(drawn.target) for drawn in batch]))
+    codes = encoders.codes(to_pixels(np.stack([drawn.target for drawn in batch])))
     references = [torch.from_numpy(pixels) for drawn in batch for pixels in drawn.references]
     features = encoders.features(encoders.processor.stack(references))
     parts = features.half().split([len(drawn.references) for drawn in batch])
