@@ -44,7 +44,7 @@ class DataConfig:
     length_multiple: int = 8
     """Without packing: condition lengths are rounded up to a multiple of this, which bounds the number of compiled shapes."""
     workers: int = 0
-    """Processes that prepare batches ahead; 0: in the training process."""
+    """Processes that prepare batches ahead, beside each training process (8 GPUs: 8 times as many); 0: in it."""
 
     def __post_init__(self) -> None:
         if self.sources and (self.weights or self.corpus):
