@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
-from mentor.evaluation.pixels import psnr, reconstruction_errors, segmentation_iou, ssim, to_pixels
+from mentor.evaluation.pixels import psnr, reconstruction_errors, segmentation_iou, ssim
 from mentor.models.perceptual import STLPIPS
 
 
@@ -36,12 +36,6 @@ def test_reconstruction_errors_are_those_of_the_formulas(trunk: STLPIPS) -> None
     assert errors["psnr"][0] == pytest.approx(0.0, abs=1e-4)
     assert errors["psnr"][1] > 60
     assert errors["st_lpips"][1] == pytest.approx(0, abs=1e-6) and errors["st_lpips"][0] > 0.01
-
-
-def test_pixels_span_minus_one_to_one() -> None:
-    pixels = to_pixels([gray(0), gray(255)])
-    assert pixels.shape == (2, 3, 64, 64)
-    assert pixels[0].unique().tolist() == [-1] and pixels[1].unique().tolist() == [1]
 
 
 def noisy(count: int = 4, side: int = 48) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,8 +8,9 @@ import torch
 
 from mentor.config.model import ImageTokenizerConfig
 from mentor.data.corpus import Corpus
+from mentor.data.pixels import picture_pixels
 from mentor.data.reconstruction import held_out_pictures
-from mentor.evaluation.pixels import psnr, to_pixels
+from mentor.evaluation.pixels import psnr
 from mentor.evaluation.tokenizer import evaluate_tokenizer
 from mentor.models.image_tokenizer import ImageTokenizer
 from mentor.models.perceptual import STLPIPS
@@ -25,7 +26,7 @@ def test_scores_of_a_tokenizer_are_recomputed_by_hand(tiny_corpus: Corpus) -> No
     scores = evaluate_tokenizer(model, tiny_corpus, sizes=(64, 32), count=40, seed=2)
     assert list(scores) == ["64", "32"]
     pictures = held_out_pictures(tiny_corpus, count=40, seed=2, size=64)
-    wanted = to_pixels([picture.image for picture in pictures])
+    wanted = picture_pixels([picture.image for picture in pictures])
     codes = model.encode(wanted)
     given = model.decode(codes)
     quality = psnr(given, wanted)

@@ -12,9 +12,9 @@ from tokenizers.models import WordLevel
 from torch import Tensor
 
 from mentor.config.presets import PRESETS
+from mentor.data.pixels import picture_pixels
 from mentor.data.processor import Processor
 from mentor.data.squares import centre_square, squash
-from mentor.evaluation.pixels import to_pixels
 from tests.parity.fixtures import Checks, Golden
 
 checks = Checks("preprocess", given=(r"\d+\.in\.image",))
@@ -66,4 +66,4 @@ def cropped(golden: Golden, number: str) -> Tensor:
 
 @checks.entry(r"(\d+)\.out\.vq_input")
 def tokenizer_input(golden: Golden, number: str) -> Tensor:
-    return to_pixels([Image.fromarray(cropped(golden, number).numpy())])[0]
+    return picture_pixels([Image.fromarray(cropped(golden, number).numpy())])[0]

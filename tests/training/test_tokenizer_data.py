@@ -8,13 +8,14 @@ import torch
 from PIL import Image
 
 from mentor.data.corpus import Corpus
+from mentor.data.pixels import picture_pixels
 from mentor.data.reconstruction import held_out_pictures
-from mentor.training.tokenizer_data import VIEWS, TokenizerFeed, held_out_scenes, to_pixels
+from mentor.training.tokenizer_data import VIEWS, TokenizerFeed, held_out_scenes
 
 
 def sample(feed: TokenizerFeed, index: int) -> torch.Tensor:
     """Picture ``index`` of the stream, alone."""
-    return to_pixels(feed.view(feed.scene(index // VIEWS), index))
+    return picture_pixels([feed.view(feed.scene(index // VIEWS), index)])[0]
 
 
 def test_batches_are_the_samples_stacked_and_never_change(tiny_corpus: Corpus) -> None:
@@ -38,7 +39,7 @@ def test_last_view_is_the_whole_scene_and_the_others_are_cut_from_it(tiny_corpus
     picture = feed.scene(5)
     assert picture.size == (128, 128)
     whole = picture.resize((48, 48), Image.Resampling.LANCZOS)
-    assert torch.equal(sample(feed, 6 * VIEWS - 1), to_pixels(whole))
+    assert torch.equal(sample(feed, 6 * VIEWS - 1), picture_pixels([whole])[0])
     array = np.array(picture)
     for index in range(5 * VIEWS, 6 * VIEWS - 1):
         crop = np.array(feed.view(picture, index))
@@ -79,12 +80,7 @@ def test_held_out_pictures_are_the_same_scenes_at_every_size(tiny_corpus: Corpus
         assert np.abs(reduced - np.array(two.image)).mean() < 12
     pixels, photos = held_out_scenes(tiny_corpus, count=12, seed=1, size=64)
     assert photos == [picture.photo for picture in small]
-    assert torch.equal(pixels[3], to_pixels(small[3].image))
-
-
-def test_pixels_of_extremes() -> None:
-    image = Image.fromarray(np.array([[[0, 127, 255]]], dtype=np.uint8))
-    torch.testing.assert_close(to_pixels(image).flatten(), torch.tensor([-1.0, -1 / 255, 1.0]))
+    assert torch.equal(pixels[3], picture_pixels([small[3].image])[0])
 
 
 def test_unfit_requests_are_refused(tiny_corpus: Corpus) -> None:

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from mentor.data.example import Example
 from mentor.data.processor import Processor
@@ -68,11 +66,6 @@ class Fits:
 
     def __call__(self, example: Example) -> None:
         self.processor.check(example.prompt)
-
-
-def to_pixels(picture: NDArray[np.uint8]) -> Tensor:
-    """[R, R, 3] -> float32 [3, R, R] in [-1, 1]."""
-    return torch.from_numpy(picture.copy()).permute(2, 0, 1).float() / 127.5 - 1
 
 
 def token_mask(mask: NDArray[np.bool_], tokens: int) -> NDArray[np.bool_]:

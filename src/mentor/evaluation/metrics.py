@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from mentor.evaluation.pixels import psnr, ssim, to_pixels
+from mentor.data.pixels import picture_pixels
+from mentor.evaluation.pixels import psnr, ssim
 from mentor.files import whole
 from mentor.models.perceptual import STLPIPS
 
@@ -53,7 +54,7 @@ def pixel_distances(picture: Image.Image, target: Image.Image) -> dict[str, floa
     """
     if picture.size != target.size:
         raise ValueError(f"expected pictures of one size, got {picture.size} and {target.size}")
-    one, two = to_pixels([picture]), to_pixels([target])
+    one, two = picture_pixels([picture]), picture_pixels([target])
     squared = float((one.double() - two.double()).square().mean())
     return {
         "l2": squared,
@@ -81,7 +82,7 @@ class PerceptualDistances:
     @torch.inference_mode()
     def __call__(self, picture: Image.Image, target: Image.Image) -> dict[str, float]:
         """Distances of two RGB pictures of one size, at least 32 pixels; 0 for equal ones."""
-        one, two = to_pixels([picture]).to(self._device), to_pixels([target]).to(self._device)
+        one, two = picture_pixels([picture]).to(self._device), picture_pixels([target]).to(self._device)
         return {name: float(network(one, two).mean()) for name, network in self._networks.items()}
 
 

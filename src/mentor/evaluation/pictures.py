@@ -17,7 +17,7 @@ import mentor
 from mentor.config.load import to_dict
 from mentor.config.sampling import GenerationSettings
 from mentor.data.images import load_image
-from mentor.evaluation.pixels import to_pixels
+from mentor.data.pixels import picture_pixels
 from mentor.evaluation.processes import ALONE, Processes
 from mentor.evaluation.protocol import Progress
 from mentor.files import whole
@@ -70,7 +70,9 @@ class PipelinePainter:
         """Pictures of ``size`` pixels through the image tokenizer and back: the best that its codes can show."""
         made: list[Image.Image] = []
         for start in range(0, len(pictures), RECODE_BATCH):
-            pixels = to_pixels(pictures[start : start + RECODE_BATCH]).to(self.pipeline.device, self.pipeline.dtype)
+            pixels = picture_pixels(pictures[start : start + RECODE_BATCH]).to(
+                self.pipeline.device, self.pipeline.dtype
+            )
             made += self.pipeline.decode(self.pipeline.image_tokenizer.encode(pixels))
         return made
 

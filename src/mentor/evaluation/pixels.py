@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from mentor.data.pixels import picture_pixels
+
 if TYPE_CHECKING:
     from mentor.models.perceptual import STLPIPS
 
@@ -39,7 +41,7 @@ def reconstruction_errors(
     errors: dict[str, list[float]] = {"mse": [], "psnr": [], "st_lpips": []}
     for start in range(0, len(pictures), 32):
         part = slice(start, start + 32)
-        one, two = to_pixels(pictures[part]), to_pixels(targets[part])
+        one, two = picture_pixels(pictures[part]), picture_pixels(targets[part])
         errors["mse"] += (one - two).square().mean(dim=(1, 2, 3)).tolist()
         errors["psnr"] += psnr(one, two).tolist()
         errors["st_lpips"] += perceptual(one, two).tolist()
@@ -74,9 +76,3 @@ def ssim(given: Tensor, wanted: Tensor) -> NDArray[np.float64]:
 def fitted(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     """The picture at ``size`` (width, height) in pixels; one that has it is returned as it is."""
     return picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
-
-
-def to_pixels(pictures: Sequence[Image.Image]) -> Tensor:
-    """RGB pictures of one size -> float32 [B, 3, R, R] in [-1, 1]."""
-    stacked = np.stack([np.asarray(picture.convert("RGB"), dtype=np.float32) for picture in pictures])
-    return torch.from_numpy(stacked / 127.5 - 1).permute(0, 3, 1, 2)

@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mentor.config.model import VisionConfig
+from mentor.data.pixels import to_pixels
 from mentor.evaluation.probe_pictures import Picture
 from mentor.models.efficientnet_lite import EfficientNetLite0, map_shape, merge_cells, merged_width
 from mentor.models.vision import EfficientNetTower
@@ -143,7 +144,7 @@ def _config(layers: tuple[int, ...], image_size: int) -> VisionConfig:
 
 def _pixels(picture: Picture, side: int) -> Tensor:
     image = picture.image.resize((side, side), Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.asarray(image, np.float32).transpose(2, 0, 1) / 127.5 - 1)
+    return to_pixels(np.asarray(image))
 
 
 @torch.no_grad()

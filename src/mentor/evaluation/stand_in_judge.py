@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from mentor.data.colours import COLOURS, lab
+from mentor.data.pixels import picture_pixels
 from mentor.evaluation.panel import BEST
-from mentor.evaluation.pixels import to_pixels
 from mentor.vlm.client import QuestionFailed, Reply, Turn, open_jpeg
 
 
@@ -48,7 +48,7 @@ class StandInJudge:
 
     @torch.inference_mode()
     def _alike(self, one: Image.Image, two: Image.Image) -> int:
-        distance = float(self._distance(to_pixels([one]), to_pixels([two])))
+        distance = float(self._distance(picture_pixels([one]), picture_pixels([two])))
         return math.floor(BEST * max(0.0, 1 - distance / self.FAR) + 0.5)
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import nn
 
 from mentor.data.colours import COLOURS, lab
+from mentor.data.pixels import to_pixels
 from mentor.models.perceptual import STLPIPS
 
 STAND_IN = "stand-in"
@@ -38,7 +39,7 @@ class PooledTrunk:
         rows = []
         for start in range(0, len(pictures), BATCH):
             pixels = np.stack([_small(each) for each in pictures[start : start + BATCH]])
-            maps = self._trunk.features(torch.from_numpy(pixels / 127.5 - 1).permute(0, 3, 1, 2).to(self._device))
+            maps = self._trunk.features(to_pixels(pixels).to(self._device))
             rows.append(torch.cat([nn.functional.normalize(each, dim=1).mean(dim=(2, 3)) for each in maps], dim=1))
         return torch.cat(rows).float().cpu().numpy()
 

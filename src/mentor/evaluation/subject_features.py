@@ -19,6 +19,7 @@ from PIL import Image
 from torch import nn
 
 from mentor.data.colours import lab
+from mentor.data.pixels import picture_pixels
 
 if TYPE_CHECKING:
     from mentor.models.perceptual import STLPIPS
@@ -92,8 +93,7 @@ class SubjectFeatures:
     def _vectors(self, crops: Sequence[Image.Image]) -> NDArray[np.float64]:
         rows = []
         for start in range(0, len(crops), 32):
-            pixels = np.stack([np.asarray(crop, dtype=np.float32) for crop in crops[start : start + 32]])
-            maps = self._trunk.features(torch.from_numpy(pixels / 127.5 - 1).permute(0, 3, 1, 2))
+            maps = self._trunk.features(picture_pixels(crops[start : start + 32]))
             pooled = []
             for each in maps:
                 # Unit vectors at every place, as in LPIPS, so that strong edges do not drown the rest.

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from mentor.data.corpus import Corpus
+from mentor.data.pixels import picture_pixels
 from mentor.data.reconstruction import held_out_pictures
-from mentor.evaluation.pixels import psnr, ssim, to_pixels
+from mentor.evaluation.pixels import psnr, ssim
 from mentor.models.image_tokenizer import ImageTokenizer
 from mentor.models.perceptual import STLPIPS
 
@@ -38,7 +39,7 @@ def _scores(
     tokenizer: ImageTokenizer, corpus: Corpus, perceptual: STLPIPS, size: int, count: int, seed: int
 ) -> dict[str, float]:
     pictures = held_out_pictures(corpus, count=count, seed=seed, size=size)
-    wanted = to_pixels([picture.image for picture in pictures])
+    wanted = picture_pixels([picture.image for picture in pictures])
     photo = np.array([picture.photo for picture in pictures])
     codes, decoded, distance = [], [], []
     for chunk in wanted.split(_CHUNK):

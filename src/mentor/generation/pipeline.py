@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from mentor.config.sampling import LARGEST_SEED, GenerationSettings, whole_number
+from mentor.data.pixels import to_levels
 from mentor.generation.decode import generate_tokens
 from mentor.generation.pretrained import PretrainedModel
 from mentor.generation.prompting import Picture, build_prompt
@@ -187,9 +188,7 @@ class MentorPipeline(PretrainedModel):
         missing = self.config.decoder.num_tokens - codes.shape[1]
         if missing > 0:
             codes = torch.cat((codes, self._grey().expand(len(codes), missing)), dim=1)
-        pixels = self.image_tokenizer.decode(codes).float()
-        levels = ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-        return [Image.fromarray(each) for each in levels.permute(0, 2, 3, 1).cpu().numpy()]
+        return [Image.fromarray(each) for each in to_levels(self.image_tokenizer.decode(codes))]
 
     def _grey(self) -> Tensor:
         """The token of a grey patch, int64 [1, 1]."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mentor.checkpoint.store import Bundle, save_bundle
 from mentor.config.sections import MentorObjectiveConfig
+from mentor.data.pixels import pixel_grid, to_pixels
 from mentor.data.processor import Processor
 from mentor.data.shards import Row
 from mentor.models.mentor import Mentor
@@ -88,7 +89,7 @@ class MentorObjective(Objective):
         """A batch with the frozen networks' part: features and tokens, of what a ``LiveFeed`` gave as pictures."""
         if "pixels" not in batch:
             return batch
-        pixels = batch["pixels"].permute(0, 3, 1, 2).float() / 127.5 - 1
+        pixels = to_pixels(batch["pixels"])
         image_tokenizer = self.bundle.image_tokenizer.to(pixels.device)
         with torch.autocast(pixels.device.type, enabled=False):
             # As shards hold them, so that both ways of training are the same.
@@ -142,8 +143,7 @@ class MentorObjective(Objective):
         image_tokenizer = self.bundle.image_tokenizer.to(tokens.device)
         with torch.autocast(tokens.device.type, enabled=False):
             pixels = image_tokenizer.decode(tokens).unflatten(0, (2, -1))
-        rows = pixels.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)
-        return Image.fromarray(((rows + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy())
+        return pixel_grid(pixels)
 
     def export(self, folder: Path) -> None:
         """Writes the whole model as a bundle that ``MentorPipeline.from_pretrained`` loads."""

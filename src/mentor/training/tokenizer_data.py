@@ -10,12 +10,11 @@ B batch, R picture side in pixels.
 from __future__ import annotations
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from mentor.data.corpus import Corpus
+from mentor.data.pixels import picture_pixels
 from mentor.data.reconstruction import held_out_pictures
 from mentor.data.render import render
 from mentor.data.scenes import sample_scene
@@ -26,15 +25,10 @@ VIEWS = 4
 SCENE_SIZE = 128
 
 
-def to_pixels(image: Image.Image) -> Tensor:
-    """RGB picture -> float32 [3, R, R] in [-1, 1]."""
-    return torch.from_numpy(np.array(image.convert("RGB"), dtype=np.uint8)).permute(2, 0, 1).float() / 127.5 - 1.0
-
-
 def held_out_scenes(corpus: Corpus, *, count: int, seed: int, size: int) -> tuple[Tensor, list[bool]]:
     """``held_out_pictures`` as float32 [count, 3, size, size] in [-1, 1], and which of them have a photo behind."""
     pictures = held_out_pictures(corpus, count=count, seed=seed, size=size)
-    return torch.stack([to_pixels(picture.image) for picture in pictures]), [picture.photo for picture in pictures]
+    return picture_pixels([picture.image for picture in pictures]), [picture.photo for picture in pictures]
 
 
 class TokenizerFeed:
@@ -68,5 +62,4 @@ class TokenizerFeed:
         """Pictures index * B to (index + 1) * B - 1 of the stream; each scene is composed once."""
         numbers = range(index * self.batch_size, (index + 1) * self.batch_size)[share.part]
         scenes = {number: self.scene(number) for number in {i // VIEWS for i in numbers}}
-        pictures: list[NDArray[np.uint8]] = [np.array(self.view(scenes[i // VIEWS], i)) for i in numbers]
-        return {"pixels": torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1.0}
+        return {"pixels": picture_pixels([self.view(scenes[i // VIEWS], i) for i in numbers])}

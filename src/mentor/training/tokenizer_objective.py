@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from mentor.checkpoint.layout import CONFIG, IMAGE_TOKENIZER
 from mentor.checkpoint.tensors import write_tensors
 from mentor.config.sections import TokenizerObjectiveConfig
+from mentor.data.pixels import pixel_grid
 from mentor.models.image_tokenizer import ImageTokenizer
 from mentor.models.perceptual import STLPIPS
 from mentor.models.quantizer import CodebookAverage
@@ -136,9 +137,7 @@ class TokenizerObjective(Objective):
             return None
         tokenizer = self.module.tokenizer
         pixels = self.pictures.to(next(tokenizer.parameters()).device)
-        rows = torch.stack([pixels, tokenizer.decode(tokenizer.encode(pixels))])
-        rows = rows.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)
-        return Image.fromarray(((rows + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy())
+        return pixel_grid(torch.stack([pixels, tokenizer.decode(tokenizer.encode(pixels))]))
 
     def export(self, folder: Path) -> None:
         """Writes config.json and image_tokenizer.safetensors (float16, so that codes never change again when stored)."""
