@@ -27,6 +27,13 @@ def test_means_of_the_steps_that_count() -> None:
     assert means.take() == {"loss": float("inf"), "lr": 0.5}
 
 
+def test_samples_that_were_left_out_are_added_up() -> None:
+    means = Means()
+    for count in (2.0, 0.0, 1.0):
+        means.add({"loss": count, "skipped_samples": count})
+    assert means.take() == {"loss": 1.0, "skipped_samples": 3.0}
+
+
 def test_a_line_is_the_mean_since_the_one_before_and_a_resumed_run_writes_it_too(tmp_path: Path) -> None:
     for name, every in (("each", 1), ("whole", 5), ("parts", 5)):
         trainer = tiny_trainer(tiny_config(logging={"every": every}, checkpointing={"every": 3}))

@@ -7,6 +7,8 @@ from typing import Any
 
 _LAST = ("lr", "skipped_steps")
 """Numbers that are told as they are now."""
+_COUNTED = ("skipped_samples",)
+"""Numbers that are added up."""
 
 
 class Means:
@@ -33,7 +35,9 @@ class Means:
         return means
 
     def _mean(self, name: str, otherwise: float) -> float:
-        return self.sums.get(name, 0.0) / self.count if self.count else otherwise
+        if not self.count:
+            return otherwise
+        return self.sums.get(name, 0.0) / (1 if name in _COUNTED else self.count)
 
     @property
     def state(self) -> dict[str, Any]:
