@@ -56,7 +56,7 @@ def test_the_documentation_names_every_preset_of_the_full_size() -> None:
 
 def test_full_size_models_are_sampled_as_their_authors_do_and_the_mini_as_was_measured() -> None:
     sampling = {name: config.generation for name, config in PRESETS.items()}
-    assert sampling["mini-128"] == GenerationSettings(cfg_scale=1.5, temperature=1.0, top_k=0)
+    assert sampling["mini-128"] == GenerationSettings(cfg_scale=2.0, top_p=0.9)
     assert sampling["llamagen-xl"] == GenerationSettings(cfg_scale=7.5, temperature=1.0, top_k=1000)
     assert {sampling[name] for name in PRESETS if name.startswith("xl")} == {GenerationSettings(7.5, 0.9)}
 

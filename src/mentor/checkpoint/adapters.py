@@ -47,7 +47,7 @@ class Adapter:
         """Those of a module, before they are merged."""
         from peft import get_peft_model_state_dict
 
-        (config,) = module.peft_config.values()  # type: ignore[operator,union-attr]
+        (config,) = module.peft_config.values()  # type: ignore[operator]
         return cls(config, get_peft_model_state_dict(module))
 
     def save(self, folder: Path) -> None:

@@ -59,11 +59,11 @@ class ColourWords:
         return np.array([[each.count(colour) for colour in COLOURS] for each in words], dtype=np.float32)
 
 
-def _small(picture: Image.Image) -> NDArray[np.float32]:
-    return np.asarray(picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC), dtype=np.float32)
+def _small(picture: Image.Image) -> NDArray[np.uint8]:
+    return np.asarray(picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 
 
-def _colour_shares(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+def _colour_shares(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Share of the pixels [P, 3] (0..255) that is nearest to each named colour in CIE L*a*b*: [12]."""
     distances = np.linalg.norm(lab(pixels)[:, None] - lab(np.array(list(COLOURS.values()))), axis=-1)
     counts = np.bincount(distances.argmin(axis=1), minlength=len(COLOURS))
