@@ -128,7 +128,7 @@ def test_many_shards_keep_no_file_open_and_little_in_memory(tmp_path: Path, monk
     pattern, before = str(tmp_path / "a-*.tar"), len(list(Path("/proc/self/fd").iterdir()))
     TarRecords(pattern)
     held = TarRecords(pattern)  # from what is kept on the disk
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before  # fewer where garbage of others was collected meanwhile
     assert len(held) == 150 and held._bounds.nbytes == 8 * (150 + 30)
     assert held.open(149)[0] == {"image": "png", "text": "a"}
 
