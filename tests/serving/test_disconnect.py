@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mentor import MentorPipeline
-from mentor.serving import images
+from mentor.serving import gate, images
 from mentor.serving.app import create_app
 from mentor.serving.queue import Request
 from mentor.serving.settings import ServeSettings
@@ -72,8 +72,9 @@ def served(pipeline: MentorPipeline, line: Callable[[], Line], then: Callable[[L
             connection = line()
             call = asyncio.ensure_future(app(connection.scope, connection.receive, connection.send))
             await then(connection)
+            assert (await asyncio.wait({call}, timeout=20))[0]
             with suppress(OSError):
-                await asyncio.wait_for(call, 20)
+                call.result()
             return connection, app.state.service.queue.metrics.registry
 
     return asyncio.run(run())
@@ -135,6 +136,31 @@ def test_an_upload_that_breaks_off_is_no_failure(pipeline: MentorPipeline) -> No
     _, registry = served(pipeline, line, nothing)
     counted = {"route": "/v1/images/edits", "status": "499"}
     assert registry.get_sample_value("mentor_requests_total", counted) == 1
+
+
+@pytest.mark.parametrize("version", ["2.3", "2.4"])  # Starlette has two ways to stream; uvicorn's is the first
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_nobody_reads_is_over(
+    pipeline: MentorPipeline, requests: list[Request], monkeypatch: pytest.MonkeyPatch, stream: bool, version: str
+) -> None:
+    monkeypatch.setattr(gate, "SEND_SECONDS", 0.05)
+    monkeypatch.setattr(images, "BEAT", 1)
+
+    def line() -> Line:
+        made = Line({"prompt": "fox" if stream else "", "stream": stream})  # without a prompt an error is told at once
+        made.scope["asgi"] = {"version": "3.0", "spec_version": version}
+        made.send = stuck  # type: ignore[method-assign]
+        return made
+
+    async def stuck(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()
+
+    async def nothing(line: Line) -> None:
+        return None
+
+    served(pipeline, line, nothing)
+    assert [request.cancelled.is_set() for request in requests] == [True] * stream
 
 
 def test_a_stream_that_waits_says_so(

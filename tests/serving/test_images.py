@@ -87,9 +87,12 @@ def test_openais_client_streams(openai_client: openai.OpenAI, pipeline: MentorPi
         prompt="a red fox", model="tiny", stream=True, partial_images=3, extra_body={"seed": 3}
     )
     told = list(stream)
-    assert [each.type for each in told] == ["image_generation.partial_image"] * 3 + ["image_generation.completed"]
-    assert [each.partial_image_index for each in told[:3]] == [0, 1, 2]  # type: ignore[union-attr]
-    assert np.array_equal(picture(told[-1].b64_json), np.asarray(pipeline("a red fox", seed=3).images[0]))
+    *partial, completed = told  # an unfinished picture that a newer one overtakes is not sent
+    assert 1 <= len(partial) <= 3
+    assert {each.type for each in partial} == {"image_generation.partial_image"}
+    assert [each.partial_image_index for each in partial] == list(range(len(partial)))  # type: ignore[union-attr]
+    assert completed.type == "image_generation.completed"
+    assert np.array_equal(picture(completed.b64_json), np.asarray(pipeline("a red fox", seed=3).images[0]))
 
 
 def test_a_stream_of_several_pictures_names_each(client: TestClient, pipeline: MentorPipeline) -> None:

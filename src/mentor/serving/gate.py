@@ -1,7 +1,8 @@
-"""What stands before every request: the key, the size of what is sent, and the count of what was answered."""
+"""What stands before every request: the key, the size of what is sent, the time of an answer, the count of them."""
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import time
 
@@ -18,6 +19,12 @@ OPEN = ("/", "/health")
 UPLOADS = "/v1/images/edits"
 MOST_JSON = 64 * 2**10
 """Bytes of a request without pictures: checking a larger one would keep all others waiting."""
+SEND_SECONDS = 60.0
+"""How long a part of an answer may stay unread: the next ones wait for it in memory."""
+
+
+class _Unread(OSError):
+    """Whoever asked does not read; an ``OSError``, which Starlette takes for a connection that broke."""
 
 
 class Gate:
@@ -36,7 +43,11 @@ class Gate:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-            await send(message)
+            try:
+                async with asyncio.timeout(SEND_SECONDS):
+                    await send(message)
+            except TimeoutError as error:
+                raise _Unread from error
 
         try:
             refusal = self._refusal(scope)
@@ -44,6 +55,8 @@ class Gate:
                 await refusal.response()(scope, receive, counted)
             else:
                 await self.app(scope, self._limited(scope, receive), counted)
+        except _Unread:
+            pass  # the server closes what ends before its answer does
         finally:
             # Only routes that exist: whoever scans a server for weak spots would else make endless names.
             route = getattr(scope.get("route"), "path", "other")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
 import json
@@ -28,6 +27,7 @@ from mentor.generation.prompting import build_prompt
 from mentor.prompt import Prompt
 from mentor.serving import queue
 from mentor.serving.errors import GONE, ApiError, as_api_error, users_mistakes
+from mentor.serving.mailbox import Mailbox
 from mentor.serving.queue import Done, DrawingQueue, Failed, Partial
 from mentor.serving.schema import EditRequest, GenerationRequest, ImageRequest, ImagesResponse
 from mentor.serving.settings import ServeSettings
@@ -118,7 +118,7 @@ async def _answer(
     )
 
 
-def _submit(body: ImageRequest, prompt: Prompt, served: Service) -> tuple[queue.Request, asyncio.Queue[queue.Event]]:
+def _submit(body: ImageRequest, prompt: Prompt, served: Service) -> tuple[queue.Request, Mailbox]:
     """Checks everything and joins the queue; ``ApiError`` and ``ValueError`` for mistakes, ``Busy`` where it is full."""
     limits, pipeline = served.settings, served.pipeline
     if body.model not in (None, limits.name):
@@ -136,12 +136,12 @@ def _submit(body: ImageRequest, prompt: Prompt, served: Service) -> tuple[queue.
     with users_mistakes("prompt"):
         pipeline.processor.check(prompt)
     first = secrets.randbelow(ANY_SEED) if body.seed is None else body.seed
-    loop, events = asyncio.get_running_loop(), asyncio.Queue[queue.Event]()
+    events = Mailbox()
     request = queue.Request(
         prompt,
         range(first, first + body.n),
         settings,
-        tell=lambda event: loop.call_soon_threadsafe(events.put_nowait, event),
+        tell=events.put,
         partial_rows=_partial_rows(body.partial_images, pipeline.config.decoder.grid),
     )
     served.queue.submit(request)
@@ -154,30 +154,23 @@ def _partial_rows(count: int, grid: int) -> frozenset[int]:
 
 
 async def _until_the_last(
-    events: asyncio.Queue[queue.Event], request: queue.Request, http: Request
+    events: Mailbox, request: queue.Request, http: Request
 ) -> AsyncGenerator[Done | Partial | None, None]:
     """A request's events up to its last picture; None where ``LOOK_SECONDS`` went by without one.
 
     Raises ``ApiError`` when drawing failed or whoever asked has gone; either way the request is over.
     """
     left = len(request.seeds)
-    next_event = asyncio.ensure_future(events.get())
     try:
         while left:
-            await asyncio.wait({next_event}, timeout=LOOK_SECONDS)
-            if not next_event.done():
-                if await http.is_disconnected():
-                    raise ApiError(499, GONE)
-                yield None
-                continue
-            event = next_event.result()
-            next_event = asyncio.ensure_future(events.get())
+            event = await events.next(LOOK_SECONDS)
+            if event is None and await http.is_disconnected():
+                raise ApiError(499, GONE)
             if isinstance(event, Failed):
                 raise as_api_error(event.error) from event.error
             left -= isinstance(event, Done)
             yield event
     finally:
-        next_event.cancel()
         request.cancelled.set()
 
 
