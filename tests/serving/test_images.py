@@ -254,6 +254,18 @@ def test_the_servers_own_failures_are_not_told_in_detail(broken: TestClient) -> 
     assert broken.get("/health").status_code == 200
 
 
+def test_a_server_that_only_fails_is_not_healthy_until_it_draws_again(
+    broken: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        assert broken.post(GENERATIONS, json={"prompt": "fox"}).status_code == 500
+    told = broken.get("/health")
+    assert (told.status_code, told.json()) == (503, {"status": "failing"})
+    monkeypatch.undo()
+    assert broken.post(GENERATIONS, json={"prompt": "fox"}).status_code == 200
+    assert broken.get("/health").status_code == 200
+
+
 def test_a_failure_after_the_answer_began_is_told_in_the_stream(broken: TestClient) -> None:
     answer = broken.post(GENERATIONS, json={"prompt": "fox", "stream": True})
     assert answer.status_code == 200

@@ -192,6 +192,54 @@ def test_the_rest_of_a_failed_request_is_not_drawn(watched: Watched) -> None:
         assert [3, 4] not in watched.batches
 
 
+@pytest.fixture
+def small(watched: Watched) -> Watched:
+    """A model whose memory suffices for two pictures at a time."""
+    generate = watched.generate
+
+    def limited(condition: Any, seeds: Sequence[int], *args: Any, **kwargs: Any) -> torch.Tensor:
+        if len(seeds) > 2:
+            watched.batches.append(list(seeds))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return generate(condition, seeds, *args, **kwargs)
+
+    watched.generate = limited  # type: ignore[method-assign]
+    return watched
+
+
+def test_what_is_too_much_at_once_is_drawn_in_halves(small: Watched) -> None:
+    with drawing(small) as queue:
+        asked = Asked(range(5))
+        queue.submit(asked.request)
+        assert {type(event) for event in asked.events(5)} == {Done}
+        assert small.batches == [[0, 1, 2, 3, 4], [0, 1], [2, 3, 4], [2], [3, 4]]
+        assert queue.metrics.registry.get_sample_value("mentor_failed_pictures_total") == 0
+
+
+def test_one_half_that_fails_takes_its_request_with_it(small: Watched) -> None:
+    small.poison = 0
+    with drawing(small) as queue:
+        asked, after = Asked(range(4)), Asked([9])
+        queue.submit(asked.request)
+        assert isinstance(asked.events(1)[0], Failed)
+        queue.submit(after.request)
+        after.events(1)
+        assert small.batches == [[0, 1, 2, 3], [0, 1], [9]]
+        assert asked.told.empty()
+
+
+def test_failures_in_a_row_are_counted_up_to_the_next_success(watched: Watched) -> None:
+    watched.poison = 1
+    with drawing(watched) as queue:
+        seen = []
+        for seed in (1, 1, 0, 1, 1, 1, 0):
+            asked = Asked([seed])
+            queue.submit(asked.request)
+            asked.events(1)
+            seen.append((queue.metrics.registry.get_sample_value("mentor_failed_batches_in_a_row"), queue.failing))
+        assert seen == [(1, False), (2, False), (0, False), (1, False), (2, False), (3, True), (0, False)]
+
+
 def test_unfinished_pictures_have_their_rows_and_grey_below(pipeline: MentorPipeline) -> None:
     with drawing(pipeline) as queue:
         asked = Asked([5], rows=frozenset({1, 3}))

@@ -48,8 +48,9 @@ def create_app(pipeline: MentorPipeline, settings: ServeSettings | None = None) 
     @app.head("/health", include_in_schema=False)
     async def health() -> JSONResponse:
         """200 while pictures are drawn, for load balancers and process managers."""
-        alive = app.state.service.queue.alive
-        return JSONResponse({"status": "ok" if alive else "stopping"}, 200 if alive else 503)
+        queue = app.state.service.queue
+        status = "stopping" if not queue.alive else "failing" if queue.failing else "ok"
+        return JSONResponse({"status": status}, 200 if status == "ok" else 503)
 
     @app.get("/metrics", include_in_schema=False)
     async def prometheus() -> Response:

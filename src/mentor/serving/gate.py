@@ -12,15 +12,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mentor.serving.errors import ApiError
 from mentor.serving.metrics import Metrics
-from mentor.serving.settings import ServeSettings
+from mentor.serving.settings import SEND_SECONDS, ServeSettings
 
 OPEN = ("/", "/health")
 """What anyone may see: the page is empty without the API."""
 UPLOADS = "/v1/images/edits"
 MOST_JSON = 64 * 2**10
 """Bytes of a request without pictures: checking a larger one would keep all others waiting."""
-SEND_SECONDS = 60.0
-"""How long a part of an answer may stay unread: the next ones wait for it in memory."""
 
 
 class _Unread(OSError):

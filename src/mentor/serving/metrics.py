@@ -22,6 +22,9 @@ class Metrics:
         )
         self.pictures = Counter("mentor_pictures", "Pictures drawn", registry=self.registry)
         self.failures = Counter("mentor_failed_pictures", "Pictures whose drawing failed", registry=self.registry)
+        self.failed_in_a_row = Gauge(
+            "mentor_failed_batches_in_a_row", "Failed batches since the last that did not", registry=self.registry
+        )
         self.waiting = Gauge("mentor_waiting_pictures", "Pictures that wait to be drawn", registry=self.registry)
         self.batch_pictures = Histogram(
             "mentor_batch_pictures",

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -22,6 +23,9 @@ from mentor.generation.pipeline import MentorPipeline
 from mentor.prompt import Prompt
 from mentor.serving.metrics import Metrics
 from mentor.serving.settings import ServeSettings
+
+FAILING = 3
+"""After so many failed batches in a row the model itself is to blame, such as a GPU that answers nothing but errors."""
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +116,7 @@ class DrawingQueue:
         self._closed = False
         self._drawing: list[_Picture] = []
         self._seconds = 1.0  # of a picture, lately
+        self._failed = 0  # batches, since the last that did not
         self._thread = threading.Thread(target=self._run, name="mentor-drawing", daemon=True)
         self._thread.start()
 
@@ -119,6 +124,11 @@ class DrawingQueue:
     def alive(self) -> bool:
         """Whether pictures are still being drawn."""
         return self._thread.is_alive() and not self._closed
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last ``FAILING`` batches all failed; what is submitted is still tried."""
+        return self._failed >= FAILING
 
     def submit(self, request: Request) -> None:
         """Takes a request whose prompt was checked (``pipeline.processor.check``).
@@ -212,6 +222,7 @@ class DrawingQueue:
             return
         seconds = time.monotonic() - started
         self._seconds += 0.3 * (seconds / len(batch) - self._seconds)
+        self._note_failures(0)
         self.metrics.batch_pictures.observe(len(batch))
         self.metrics.batch_seconds.observe(seconds)
         self.metrics.pictures.inc(len(batch))
@@ -219,18 +230,25 @@ class DrawingQueue:
             picture.request.tell(Done(picture.index, image))
 
     def _fail(self, batch: list[_Picture], failure: Exception) -> None:
-        requests = list(dict.fromkeys(picture.request for picture in batch))
-        if len(requests) > 1:  # one of them is to blame, or all together were too many
-            for request in requests:
-                self._draw([picture for picture in batch if picture.request is request])
+        parts = _halves(batch) if _out_of_memory(failure) else _by_request(batch)
+        if len(parts) > 1:
+            for part in parts:
+                self._draw(part)
             return
+        request = batch[0].request
         self.metrics.failures.inc(len(batch))
+        self._note_failures(self._failed + 1)
         with self._changed:
-            requests[0].cancelled.set()
+            request.cancelled.set()
             self._forget_unwanted()
-        requests[0].tell(Failed(failure))
+        request.tell(Failed(failure))
+
+    def _note_failures(self, in_a_row: int) -> None:
+        self._failed = in_a_row
+        self.metrics.failed_in_a_row.set(in_a_row)
 
     def _images(self, batch: list[_Picture]) -> list[Image.Image]:
+        _stop_if_unwanted(batch)  # part of a failed batch, whose request has failed with another part
         prompts = list(dict.fromkeys(picture.request for picture in batch))
         condition = self.pipeline.encode([request.prompt for request in prompts])
         codes = self.pipeline.generate(
@@ -254,3 +272,20 @@ class DrawingQueue:
 def _stop_if_unwanted(batch: Sequence[_Picture]) -> None:
     if all(picture.unwanted for picture in batch):
         raise _Abandoned
+
+
+def _by_request(batch: Sequence[_Picture]) -> list[list[_Picture]]:
+    """One of them is to blame, the others shall not suffer for it."""
+    requests = dict.fromkeys(picture.request for picture in batch)
+    return [[picture for picture in batch if picture.request is request] for request in requests]
+
+
+def _halves(batch: list[_Picture]) -> list[list[_Picture]]:
+    """All together were too many, whoever asked for them."""
+    middle = len(batch) // 2
+    return [half for half in (batch[:middle], batch[middle:]) if half]
+
+
+def _out_of_memory(error: Exception) -> bool:
+    # The processor's memory has no exception of its own.
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+SEND_SECONDS = 60
+"""How long a part of an answer may stay unread: it, and what comes after it, waits in memory."""
+
 
 @dataclass(frozen=True)
 class ServeSettings:
