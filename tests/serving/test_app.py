@@ -57,6 +57,36 @@ def test_pages_of_other_sites_may_not_ask(client: TestClient, site: str, status:
     assert client.post("/v1/images/generations", json={}, headers={"Sec-Fetch-Site": site}).status_code == status
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "http://testserver:8001"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://testserver"}, 400),
+        ({"Origin": "http://192.0.2.7:8000", "Host": "192.0.2.7:8000"}, 400),
+        # A proxy that does not pass the host on: the browser itself says that the page is its own.
+        ({"Origin": "https://pictures.example", "Sec-Fetch-Site": "same-origin"}, 400),
+    ],
+)
+def test_a_browser_that_names_only_the_origin_is_believed(
+    client: TestClient, headers: dict[str, str], status: int
+) -> None:
+    assert client.post("/v1/images/generations", json={}, headers=headers).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        *((name, 200) for name in ("localhost", "LOCALHOST:8000", "[::1]:8000", "[::1]")),
+        *((name, 403) for name in ("evil.example:8000", "localhost.evil.example", "localhost:x", "")),
+    ],
+)
+def test_only_its_own_names_lead_to_a_server(pipeline: MentorPipeline, host: str, status: int) -> None:
+    client = TestClient(create_app(pipeline, ServeSettings(hosts=("localhost", "[::1]"))))
+    assert client.get("/v1/models", headers={"Host": host}).status_code == status
+
+
 @pytest.mark.parametrize("path", ["/v1/images/generations", "/v1/images/edits"])
 @pytest.mark.parametrize("chunked", [False, True])
 def test_what_is_too_large_is_refused(guarded: TestClient, path: str, chunked: bool) -> None:

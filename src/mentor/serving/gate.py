@@ -1,9 +1,10 @@
-"""What stands before every request: the key, the size of what is sent, the time of an answer, the count of them."""
+"""What stands before every request: who may ask, how much, how long an answer may take, and the count of answers."""
 
 from __future__ import annotations
 
 import asyncio
 import hmac
+import re
 import time
 
 from starlette.datastructures import Headers
@@ -63,6 +64,11 @@ class Gate:
 
     def _refusal(self, scope: Scope) -> ApiError | None:
         headers = Headers(scope=scope)
+        host = headers.get("host", "").lower()
+        name = re.sub(r":\d*$", "", host)
+        if self.settings.hosts and name not in self.settings.hosts:
+            # A page may let its own name lead to this machine; its requests then count as those of the same site.
+            return ApiError(403, f"expected the host {self.settings.hosts[0]}, got {name!r}: ask there, or set a key")
         if self.settings.api_key and _path(scope) not in OPEN:
             given = headers.get("authorization", "")
             if not hmac.compare_digest(given.encode(), f"Bearer {self.settings.api_key}".encode()):
@@ -72,8 +78,8 @@ class Gate:
                     code="invalid_api_key",
                     headers={"WWW-Authenticate": "Bearer"},
                 )
-        if scope["method"] == "POST" and headers.get("sec-fetch-site", "") in ("cross-site", "same-site"):
-            # Without a key any page in the browser of somebody on this machine could make it draw.
+        if scope["method"] == "POST" and _foreign(headers, host):
+            # Without a key any page in the browser of somebody who reaches the server could make it draw.
             return ApiError(403, "the pages of other sites may not ask")
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > self._most(scope):
@@ -99,6 +105,14 @@ class Gate:
 
     def _too_large(self, scope: Scope) -> str:
         return f"the request is larger than {self._most(scope)} bytes"
+
+
+def _foreign(headers: Headers, host: str) -> bool:
+    """Whether a browser sent it for a page of another site; over plain HTTP to another machine only Origin tells."""
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is not None:
+        return site in ("cross-site", "same-site")
+    return origin is not None and origin.lower().partition("://")[2] != host
 
 
 def _path(scope: Scope) -> str:

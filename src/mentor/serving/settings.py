@@ -26,6 +26,8 @@ class ServeSettings:
     """Bytes of one request, reference images and all."""
     api_key: str = ""
     """What requests to /v1 and /metrics must bear (``Authorization: Bearer ...``); empty: everyone may ask."""
+    hosts: tuple[str, ...] = ()
+    """Names under which it may be asked (the Host header, without a port); empty: any."""
 
     def __post_init__(self) -> None:
         for name in ("max_batch", "max_queue", "max_images", "max_upload"):
