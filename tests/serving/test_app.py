@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 
 from mentor import MentorPipeline
 from mentor.serving.app import create_app
+from mentor.serving.gate import COUNTED
 from mentor.serving.settings import ServeSettings
 
 
@@ -123,6 +124,19 @@ def test_what_happened_is_counted(pipeline: MentorPipeline) -> None:
         "mentor_waiting_pictures 0.0",
     ):
         assert line in text
+
+
+def test_what_is_refused_at_the_gate_is_counted_by_its_address(guarded: TestClient) -> None:
+    guarded.post("/v1/images/edits")
+    guarded.get("/scanned.php")
+    text = guarded.get("/metrics", headers=KEY).text
+    assert 'mentor_requests_total{route="/v1/images/edits",status="401"} 1.0' in text
+    assert 'mentor_requests_total{route="other",status="401"} 1.0' in text
+
+
+def test_every_counted_address_is_there(client: TestClient) -> None:
+    for path in COUNTED:
+        assert client.get(path).status_code in (200, 405), path
 
 
 def test_the_page_asks_nobody_else(client: TestClient) -> None:

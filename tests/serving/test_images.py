@@ -122,6 +122,13 @@ def test_a_picture_remembers_how_it_was_made(client: TestClient, tmp_path: Path)
     assert "fox" in made["prompt"]
 
 
+def test_a_picture_remembers_the_model_with_its_adapters(pipeline: MentorPipeline, tmp_path: Path) -> None:
+    with TestClient(create_app(pipeline, ServeSettings(name="mug", model="mini + runs/mug"))) as client:
+        answer = client.post(GENERATIONS, json={"prompt": "fox"}).json()
+    (tmp_path / "fox.png").write_bytes(base64.b64decode(answer["data"][0]["b64_json"]))
+    assert (answer["model"], read_metadata(tmp_path / "fox.png")["model"]) == ("mug", "mini + runs/mug")
+
+
 def test_a_seed_that_nobody_chose_is_told_and_makes_the_picture_again(client: TestClient) -> None:
     first, second = (client.post(GENERATIONS, json={"prompt": "fox"}).json()["data"][0] for _ in range(2))
     assert first["seed"] != second["seed"]
@@ -133,6 +140,8 @@ def test_a_seed_that_nobody_chose_is_told_and_makes_the_picture_again(client: Te
     ("body", "words"),
     [
         ({}, "prompt: Field required"),
+        ({"prompt": None}, "prompt: Field required"),
+        ({"prompt": "fox", "temprature": None}, "unknown parameter 'temprature'"),
         ({"prompt": ""}, "prompt: String should have at least 1 character"),
         ({"prompt": "  "}, "the prompt is empty"),
         ({"prompt": "a <image>"}, "1 image"),
@@ -165,6 +174,25 @@ def test_mistakes_are_told_in_a_sentence(client: TestClient, body: Any, words: s
     assert error["type"] == "invalid_request_error"
     assert words in error["message"]
     assert "\n" not in error["message"]
+
+
+NULLABLE = (
+    "n",
+    "size",
+    "stream",
+    "partial_images",
+    "response_format",
+    "output_format",
+    "background",
+    "quality",
+    "seed",
+)
+
+
+def test_null_is_what_is_left_out(client: TestClient) -> None:
+    body = {"prompt": "fox", "moderation": None, "user": None, **dict.fromkeys(NULLABLE)}
+    answer = client.post(GENERATIONS, json=body)
+    assert (answer.status_code, len(answer.json()["data"])) == (200, 1)
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])

@@ -18,6 +18,8 @@ from mentor.serving.settings import SEND_SECONDS, ServeSettings
 OPEN = ("/", "/health")
 """What anyone may see: the page is empty without the API."""
 UPLOADS = "/v1/images/edits"
+COUNTED = (*OPEN, UPLOADS, "/v1/images/generations", "/v1/models", "/metrics", "/openapi.json")
+"""Addresses by whose name also what never reaches its route is counted."""
 MOST_JSON = 64 * 2**10
 """Bytes of a request without pictures: checking a larger one would keep all others waiting."""
 
@@ -58,7 +60,8 @@ class Gate:
             pass  # the server closes what ends before its answer does
         finally:
             # Only routes that exist: whoever scans a server for weak spots would else make endless names.
-            route = getattr(scope.get("route"), "path", "other")
+            path = _path(scope)
+            route = getattr(scope.get("route"), "path", path if path in COUNTED else "other")
             self.metrics.requests.labels(route, str(status)).inc()
             self.metrics.request_seconds.labels(route).observe(time.monotonic() - started)
 

@@ -238,7 +238,7 @@ def _sse(name: str, body: Mapping[str, Any]) -> str:
 def _png(request: queue.Request, references: list[dict[str, str]], served: Service, event: Done | Partial) -> str:
     """The picture as a PNG in base64; a finished one remembers how it was made."""
     seeds = [request.seeds[event.index]] if isinstance(event, Done) else []
-    model, pipeline = served.settings.name, served.pipeline
+    model, pipeline = served.settings.model or served.settings.name, served.pipeline
     made = how_made(
         model, request.prompt.text, references, request.settings, pipeline.dtype, pipeline.device.type, seeds
     )

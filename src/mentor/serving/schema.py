@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mentor.config.sampling import LARGEST_SEED
 from mentor.generation.prompting import TASKS
@@ -41,6 +41,14 @@ class ImageRequest(BaseModel):
     background: Literal["auto", "opaque"] = "auto"
     quality: Literal["auto", "standard"] = "auto"
     moderation: Literal["auto", "low"] = Field("auto", description="There is none.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_nothing(cls, given: Any) -> Any:
+        """OpenAI's API takes null for whatever may be left out."""
+        if not isinstance(given, dict):
+            return given
+        return {name: value for name, value in given.items() if value is not None or name not in cls.model_fields}
 
     def sampling(self) -> dict[str, Any]:
         """The sampling settings for ``MentorPipeline.settings``; None: the model's own."""

@@ -13,7 +13,9 @@ class ServeSettings:
     """Limits of one server. Raises ``ValueError`` for a number outside its range."""
 
     name: str = "mini"
-    """What the model is called in answers."""
+    """What the model is called in requests and answers."""
+    model: str = ""
+    """What pictures remember as their model, adapters and all; empty: ``name``."""
     max_batch: int = 8
     """Pictures drawn side by side; bounds the memory."""
     max_wait: float = 0.02
