@@ -8,14 +8,17 @@ import ipaddress
 import os
 import socket
 import sys
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from mentor.cli.sampling_arguments import add_model_arguments, load_pipeline
-from mentor.serving.settings import ServeSettings
+from mentor.cli.sampling_arguments import add_model_arguments, load_pipeline, model_name
+from mentor.serving.settings import SEND_SECONDS, ServeSettings
 
 API_KEY = "MENTOR_API_KEY"
 """Environment variable; an argument could be read by everyone on the machine."""
+MIB = 2**20
 GRACE = 30
 """Seconds until a server that is stopped cuts its connections; three before, who still waits is told."""
 
@@ -33,7 +36,9 @@ def add_parser(subparsers: Any) -> None:
     add_model_arguments(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s, this machine)")
     parser.add_argument("--port", type=int, default=8000, help="0: any that is free (default: %(default)s)")
-    parser.add_argument("--name", help="what the model is called in requests (default: as --model)")
+    parser.add_argument(
+        "--name", help="what the model is called in requests (default: as --model, of a folder its name)"
+    )
     for flag, text in (
         ("--max-batch", "pictures drawn side by side"),
         ("--max-queue", "pictures that may wait; more are refused"),
@@ -50,6 +55,11 @@ def add_parser(subparsers: Any) -> None:
         "--max-wait", type=float, default=defaults.max_wait, metavar="SECONDS",
         help="how long the first picture of a batch waits for others (default: %(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--max-upload", type=int, default=defaults.max_upload // MIB, metavar="MIB",
+        help="size of one request with its reference images (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--access-log", action="store_true", help="print a line for every request")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -57,11 +67,13 @@ def run(args: argparse.Namespace) -> int:
     if not 0 <= args.port <= 65535:
         raise ValueError(f"--port: expected 0 to 65535, got {args.port}")
     settings = ServeSettings(
-        name=args.name or args.model,
+        name=args.name or _public_name(args.model),
+        model=model_name(args),
         max_batch=args.max_batch,
         max_wait=args.max_wait,
         max_queue=args.max_queue,
         max_images=args.max_images,
+        max_upload=args.max_upload * MIB,
         api_key=os.environ.get(API_KEY, ""),
     )
     import uvicorn
@@ -73,8 +85,11 @@ def run(args: argparse.Namespace) -> int:
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         print(f"{settings.name} at http://{shown}:{port} (Ctrl-C stops)", file=sys.stderr)
-        if not settings.api_key and not ipaddress.ip_address(host).is_loopback:
-            print(f"note: whoever reaches this machine may draw; set {API_KEY} to ask for a key", file=sys.stderr)
+        if not settings.api_key:
+            if ipaddress.ip_address(host).is_loopback:
+                settings = replace(settings, hosts=("localhost", "127.0.0.1", "[::1]", args.host.lower(), shown))
+            else:
+                print(f"note: whoever reaches this machine may draw; set {API_KEY} to ask for a key", file=sys.stderr)
         app = create_app(pipeline, settings)
 
         class Server(uvicorn.Server):
@@ -85,12 +100,29 @@ def run(args: argparse.Namespace) -> int:
                 )
                 await super().shutdown(sockets)
 
-        Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE)).run(sockets=[listener])
+        config = uvicorn.Config(
+            app,
+            log_level="info" if args.access_log else "warning",
+            access_log=args.access_log,
+            # Everyone who may wait, several times over, and uploads: a connection costs little, but files are limited.
+            limit_concurrency=256 + 4 * settings.max_queue,
+            timeout_graceful_shutdown=GRACE,
+        )
+        Server(config).run(sockets=[listener])
     return 0
+
+
+def _public_name(model: str) -> str:
+    """A folder's own name: where it lies concerns nobody who asks."""
+    return Path(model).resolve().name if Path(model).is_dir() else model
 
 
 def _listening(host: str, port: int) -> socket.socket:
     try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
         raise ValueError(f"cannot listen at {host} port {port}: {error.strerror or error}") from error
+    if sys.platform == "linux":
+        # A closed connection, too, keeps what was sent until it is read: the system shall end it. Connections inherit it.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * SEND_SECONDS)
+    return listener
