@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from mentor.data.example import BadRecord, Example, Peers
+from mentor.data.record_numbers import text_number
 from mentor.data.rejects import Rejects, TooManyRejected, read_rejects
 from mentor.data.source_mixture import BLOCK, SourceMixture
 from mentor.prompt import Prompt
@@ -26,6 +28,9 @@ class Numbers:
 
     def __len__(self) -> int:
         return self.size
+
+    def targets(self) -> NDArray[np.int64]:
+        return np.array([text_number(f"{self.name} {record}") for record in range(self.size)], np.int64)
 
     def example(self, record: int, seed: int, peers: Peers | None = None) -> Example:
         if record in self.broken:
@@ -100,6 +105,29 @@ def test_held_out_records_are_apart() -> None:
     assert set(_read(same, range(300))) == kept, "another seed, the same records"
 
 
+def test_a_picture_that_one_source_holds_out_is_held_out_of_all() -> None:
+    class Several(Numbers):
+        """So many records draw each picture, which another source draws too."""
+
+        def __init__(self, name: str, size: int, each: int) -> None:
+            super().__init__(name, size)
+            self.each = each
+
+        def targets(self) -> NDArray[np.int64]:
+            return np.array([text_number(str(record // self.each)) for record in range(self.size)], np.int64)
+
+    sources = [Several("a", 300, 1), Several("b", 600, 2), Several("c", 40, 1), Numbers("endless", 0)]
+    pictures = {}
+    for split in ("held_out", "train"):
+        mixture = SourceMixture(sources, [1, 1, 1, 1], split=split, seed=0, held_out=10)
+        drawn = {each for each in _read(mixture, range(4 * BLOCK)) if each[0] != "endless"}
+        pictures[split] = {record // (2 if name == "b" else 1) for name, record in drawn}
+        counts = {name: sum(n == name for n, _ in drawn) for name in "abc"}
+        wanted = {"a": 11, "b": 22, "c": 4} if split == "held_out" else {"a": 289, "b": 578, "c": 36}
+        assert counts == wanted, "about ten, and of a and b what c holds out"
+    assert not pictures["held_out"] & pictures["train"]
+
+
 def test_broken_records_give_way(tmp_path: Path) -> None:
     file = tmp_path / "rejects.jsonl"
     broken = frozenset({3, 7})
@@ -133,7 +161,7 @@ def test_what_the_model_cannot_take_is_broken_too() -> None:
 def test_impossible_shares(weights: list[float]) -> None:
     with pytest.raises(ValueError, match=r"data.sources: (expected|a weight)"):
         SourceMixture([Numbers("a", 5)] * len(weights), weights, split="train", seed=0)
-    with pytest.raises(ValueError, match="a has 1 records, too few"):
+    with pytest.raises(ValueError, match="a has 1 records of 1 pictures, too few"):
         SourceMixture([Numbers("a", 1)], [1], split="train", seed=0, held_out=1)
 
 

@@ -134,7 +134,8 @@ def test_many_shards_keep_no_file_open_and_little_in_memory(tmp_path: Path, monk
 
 
 def test_both_splits_and_sources_of_the_same_file_share_it(tmp_path: Path) -> None:
-    path = write_released(tmp_path / "data", list(GOOD.values()) * 3)
+    others = [GOOD[task] | {"source_image": "wide.png"} for task in ("segment", "subject")]
+    path = write_released(tmp_path / "data", [*list(GOOD.values()) * 3, *others])
     tasks = [{"kind": "released", "path": str(path), "options": {"tasks": [task]}} for task in ("segment", "subject")]
     data = from_dict(DataConfig, {"sources": tasks, "held_out": 1})
     processor = Processor(CONFIG, text_tokenizer())
@@ -152,6 +153,7 @@ def test_scans_are_made_once_for_all_processes(tmp_path: Path, monkeypatch: pyte
     index_sources(data)
     monkeypatch.setattr(record_file, "_find_spans", lambda path: pytest.fail("searched again"))
     monkeypatch.setattr("mentor.data.records.values_of", lambda *_: pytest.fail("read again"))
+    index_sources(data)
     source = _open(kind="x2i", path=str(path), options=options)
     again = pickle.loads(pickle.dumps(source))  # as a worker gets it
     assert len(again.example(3, 0).prompt.images) == len(source.example(3, 0).prompt.images) == 1

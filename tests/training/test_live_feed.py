@@ -28,10 +28,10 @@ BUNDLE = tiny_bundle(context=CONTEXT)
 PROCESSOR = Processor(BUNDLE.config, BUNDLE.text_tokenizer)
 
 
-def _data(folder: Path, records: list[object], limit: float = 0.0) -> DataConfig:
+def _data(folder: Path, records: list[object], limit: float = 0.0, held_out: int = 2) -> DataConfig:
     path = write_released(folder, records)
     source = {"kind": "released", "path": str(path), "options": {"backgrounds": "backgrounds.jsonl"}}
-    return from_dict(DataConfig, {"sources": [source], "held_out": 2, "reject_limit": limit})
+    return from_dict(DataConfig, {"sources": [source], "held_out": held_out, "reject_limit": limit})
 
 
 def _feed(data: DataConfig, rejects: Path, batch_size: int = 6) -> LiveFeed:
@@ -107,7 +107,7 @@ def test_workers_give_the_same_and_their_rejects_reach_the_file(tmp_path: Path) 
     loader = torch.utils.data.DataLoader(Indexed(), batch_size=None, sampler=range(4), num_workers=2)
     for one, two in zip(alone, loader, strict=True):
         assert torch.equal(one["pixels"], two["pixels"]) and one["tasks"] == two["tasks"]
-    strict = _feed(_data(tmp_path / "strict", [broken] * 30), file)
+    strict = _feed(_data(tmp_path / "strict", [broken] * 30, held_out=0), file)
     strict_loader = torch.utils.data.DataLoader(Indexed(), batch_size=None, sampler=range(1), num_workers=1)
     feed = strict
     with pytest.raises(
@@ -119,7 +119,7 @@ def test_workers_give_the_same_and_their_rejects_reach_the_file(tmp_path: Path) 
 
 def test_prompts_beyond_the_context_are_rejected(tmp_path: Path) -> None:
     long = GOOD["text_to_image"] | {"input_text": "fox " * (CONTEXT + 1)}
-    data = _data(tmp_path / "data", [long, *[GOOD["text_to_image"]] * 20], limit=0.5)
+    data = _data(tmp_path / "data", [long, *[GOOD["text_to_image"]] * 20], limit=0.5, held_out=0)
     feed = _feed(data, tmp_path / "r.jsonl", batch_size=21)
     feed.batch(0)
     assert [reject["index"] for reject in read_rejects(tmp_path / "r.jsonl")] == [0]

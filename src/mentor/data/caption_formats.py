@@ -14,15 +14,23 @@ from mentor.data.squares import centre_square, reference_square
 from mentor.prompt import IMAGE_PLACEHOLDER, Prompt
 
 
+def picture_name(record: Any) -> str:
+    """The name of the picture that a record shows; ``BadRecord`` if it has none."""
+    if not isinstance(record, dict):
+        raise BadRecord(f"expected an object with fields, got {type(record).__name__}")
+    if not isinstance(record.get("image"), str):
+        raise BadRecord("image: missing")
+    return str(record["image"])
+
+
 def llava_example(record: Any, read: ReadImage, seed: int, *, size: int, options: LlavaOptions) -> Example:
     """LLaVA-CC3M-595K's ``image`` and ``conversations``: the question with its image, the caption as the answer.
 
     Without ``options.answers`` it is the picture's reconstruction. ``BadRecord`` for a record that cannot be used.
     """
-    if not isinstance(record, dict) or not isinstance(record.get("image"), str):
-        raise BadRecord("image: missing")
+    name = picture_name(record)
     question, answer = _turns(record.get("conversations"))
-    picture = read(record["image"])
+    picture = read(name)
     if options.answers:
         return Example(
             _shown(question, picture, size, options.fit), centre_square(picture, size), "caption", answer=answer
@@ -48,11 +56,9 @@ def _turns(turns: Any) -> tuple[str, str]:
 
 def pair_example(record: Any, read: ReadImage, seed: int, *, size: int, options: PairsOptions) -> Example:
     """``image`` and ``text``: text to image, or the picture's reconstruction. ``BadRecord`` where one is missing."""
-    if not isinstance(record, dict):
-        raise BadRecord(f"expected an object with fields, got {type(record).__name__}")
-    name, text = record.get("image"), record.get("text")
-    if not isinstance(name, str) or not isinstance(text, str) or not text.strip():
-        raise BadRecord(f"{'text' if isinstance(name, str) else 'image'}: missing")
+    name, text = picture_name(record), record.get("text")
+    if not isinstance(text, str) or not text.strip():
+        raise BadRecord("text: missing")
     picture, text = read(name), text.replace(IMAGE_PLACEHOLDER, "").strip()
     if options.task == "text_to_image":
         return Example(checked_prompt(templates.text_to_image(text)), centre_square(picture, size), options.task)

@@ -63,6 +63,9 @@ class PicturesSource:
     def held(self) -> str:
         return f"{len(self.references)} pictures"
 
+    def targets(self) -> NDArray[np.int64]:
+        return np.empty(0, np.int64)
+
     def example(self, record: int, seed: int, peers: Peers | None = None) -> Example:
         rng = np.random.default_rng([seed, 1] if self.held_out else seed)
         target = self.targets[record % len(self.targets)]

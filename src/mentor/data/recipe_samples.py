@@ -30,7 +30,7 @@ def recipe_samples(data: DataConfig, seed: int, processor: Processor, rejects: P
         of_split = partial(open_source, config, size=processor.config.image_size, seed=seed, opened=opened)
         train = of_split(split="train")
         sources["train"].append(train)
-        # Records are divided by their numbers, whoever reads them.
+        # Records are divided by the pictures that they draw, whoever reads them.
         sources["held_out"].append(train if isinstance(train, RecordSource) else of_split(split="held_out"))
     return {
         split: SourceMixture(
@@ -47,11 +47,13 @@ def recipe_samples(data: DataConfig, seed: int, processor: Processor, rejects: P
 
 
 def index_sources(data: DataConfig) -> None:
-    """Finds, and keeps on the disk, what opening the sources' files for the first time finds: records, tasks, instructions.
+    """Finds, and keeps on the disk, what reading the sources' files for the first time finds: records, tasks, targets, ...
 
     Raises ValueError as ``recipe_samples`` does.
     """
     opened: Opened = {}
     for config in data.all_sources:
         if config.weight > 0 and config.kind not in ("corpus", "pictures"):
-            open_source(config, split="train", size=1, seed=0, opened=opened)
+            source = open_source(config, split="train", size=1, seed=0, opened=opened)
+            if data.held_out:
+                source.targets()

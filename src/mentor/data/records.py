@@ -21,6 +21,8 @@ class Records(Protocol):
     """Records by number, each with a way to read its pictures."""
 
     name: str
+    named: bool
+    """Whether pictures are files, which several records may name; False: each record holds its own."""
 
     def __len__(self) -> int: ...
 
@@ -35,6 +37,8 @@ class Records(Protocol):
 
 class FolderRecords:
     """A jsonl or json file whose pictures are files; their names are relative to ``root``, by default the file's folder."""
+
+    named = True
 
     def __init__(self, path: str | Path, root: str | Path | None = None) -> None:
         self.file = RecordFile(path)
@@ -64,6 +68,8 @@ class ArrowRecords:
 
     ValueError if the folder holds none, or the ``datasets`` package is not installed.
     """
+
+    named = False
 
     def __init__(self, folder: str | Path) -> None:
         try:

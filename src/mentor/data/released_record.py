@@ -35,6 +35,11 @@ class ReleasedRecord:
     objects: tuple[str, ...]
     masked: bool
 
+    @property
+    def target(self) -> str:
+        """The name of the picture that is drawn."""
+        return (self.image_path if self.task in ("text_to_image", "reconstruct") else self.source_image)[0]
+
 
 def read_record(record: Any, *, recovery: bool = True) -> ReleasedRecord:
     """Checks the fields of a record and finds its task; ``BadRecord`` for fields that make none."""

@@ -24,15 +24,15 @@ from mentor.data.sources import Source
 BLOCK = 4096
 """Shares are rounded to this many parts."""
 _TRIES = 100
-_HELD_OUT_KEY = 20250712
 
 
 class SourceMixture:
     """Samples of ``sources`` in the shares ``weights``.
 
-    ``held_out`` records of each source (at most a tenth) are kept apart: they are all that ``split`` "held_out" shows, and
-    "train" never does. ``accept`` raises ValueError for a sample that the model cannot take. A record that cannot be used gives
-    way to another one of its source and is told to ``rejects``. Raises ValueError for shares that cannot be met.
+    About ``held_out`` records of each source (at most a tenth) are kept apart: they are all that ``split`` "held_out" shows,
+    and "train" shows no record with the target of one of them, whatever the source. ``accept`` raises ValueError for a sample
+    that the model cannot take. A record that cannot be used gives way to another one of its source and is told to ``rejects``.
+    Raises ValueError for shares that cannot be met, and for a source that nothing would be left of.
     """
 
     def __init__(
@@ -49,10 +49,7 @@ class SourceMixture:
         self.sources, self.split, self.seed, self.accept = list(sources), split, seed, accept
         self.rejects = rejects or Rejects(0.0)
         self.quotas = _quotas(weights)
-        self._held_out = [min(held_out, -(-len(source) // 10)) for source in self.sources]
-        for source, apart in zip(self.sources, self._held_out, strict=True):
-            if len(source) and apart == len(source):
-                raise ValueError(f"{source.name} has {len(source)} records, too few to hold some out")
+        self._held_out = _held_out(self.sources, held_out)
         self._block = lru_cache(maxsize=4)(self._draw_block)
 
     @property
@@ -91,23 +88,25 @@ class SourceMixture:
         source, apart = self.sources[number], self._held_out[number]
         if not len(source):  # endless: every number makes a sample
             return place + attempt * (1 << 40)
-        room = self._room(source, apart)
+        room = len(apart) if self.split == "held_out" else len(source) - len(apart)
         assert room, "nothing was held out"
         epoch, position = divmod(place, room)
         if attempt:
-            return self._record(int(rng.integers(room)), source, apart)
+            return self._record(int(rng.integers(room)), apart)
         key = (self.seed * 65_537 + number) * 1_000_003 + epoch
-        return self._record(permuted(position, room, key), source, apart)
+        return self._record(permuted(position, room, key), apart)
 
-    def _record(self, position: int, source: Source, apart: int) -> int:
+    def _record(self, position: int, apart: NDArray[np.int64]) -> int:
         """The record at a place among those of a source that belong to this split."""
-        return permuted(position + (0 if self.split == "held_out" else apart), len(source), _HELD_OUT_KEY)
+        if self.split == "held_out":
+            return int(apart[position])
+        # So many records of this split come before each that is held out: no list of the others is made.
+        before = apart - np.arange(len(apart))
+        return position + int(np.searchsorted(before, position, side="right"))
 
     def _peers(self, number: int, records: NDArray[np.int64]) -> NDArray[np.int64]:
         """Those of a source's records that belong to this split."""
-        size = len(self.sources[number])
-        apart = [permuted(place, size, _HELD_OUT_KEY) for place in range(self._held_out[number])]
-        return records[np.isin(records, apart) == (self.split == "held_out")]
+        return records[np.isin(records, self._held_out[number]) == (self.split == "held_out")]
 
     def _check(self, example: Example) -> None:
         if self.accept is not None:
@@ -115,10 +114,6 @@ class SourceMixture:
                 self.accept(example)
             except ValueError as error:
                 raise BadRecord(str(error)) from error
-
-    def _room(self, source: Source, apart: int) -> int:
-        """How many records of a source belong to this split."""
-        return apart if self.split == "held_out" else len(source) - apart
 
     def _draw_block(self, block: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The source of each of a block's samples, and how many of it came before within the block."""
@@ -138,6 +133,30 @@ class SourceMixture:
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
         self._block = lru_cache(maxsize=4)(self._draw_block)
+
+
+def _held_out(sources: Sequence[Source], wanted: int) -> list[NDArray[np.int64]]:
+    """Numbers of the records of each source, sorted, that are held out: those whose target is held out of any source."""
+    targets = [source.targets() if wanted else np.empty(0, np.int64) for source in sources]
+    apart = np.unique(np.concatenate([_first(each, min(wanted, -(-len(each) // 10))) for each in targets]))
+    held = [np.flatnonzero(np.isin(each, apart)) for each in targets]
+    for source, numbers, each in zip(sources, held, targets, strict=True):
+        if len(each) and len(numbers) == len(each):
+            different = len(np.unique(each))
+            raise ValueError(
+                f"{source.name} has {len(each)} records of {different} pictures, too few to hold some out: "
+                "add records, or set data.held_out to 0"
+            )
+    return held
+
+
+def _first(targets: NDArray[np.int64], records: int) -> NDArray[np.int64]:
+    """The targets with the smallest numbers, which so many records draw at most, but always one.
+
+    The numbers are evenly spread, so sources that draw the same pictures choose the same ones.
+    """
+    different, counts = np.unique(targets, return_counts=True)
+    return different[: max(1, int(np.searchsorted(np.cumsum(counts), records, side="right")))]
 
 
 def _quotas(weights: Sequence[float]) -> NDArray[np.int64]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +25,7 @@ from mentor.data.corpus import Corpus
 from mentor.data.example import BadRecord, Example, Peers
 from mentor.data.finetune_source import PicturesSource
 from mentor.data.mixture import Mixture
+from mentor.data.record_numbers import instruction_numbers, target_numbers
 from mentor.data.records import ArrowRecords, FolderRecords, Records
 from mentor.data.released_format import released_example
 from mentor.data.released_record import read_record
@@ -48,6 +48,10 @@ class Source(Protocol):
         """How much there is to draw from, in words: with more or less of it the samples are others."""
         ...
 
+    def targets(self) -> NDArray[np.int64]:
+        """int64 [records]: a number for the picture that each draws, the same wherever the picture is drawn."""
+        ...
+
     def example(self, record: int, seed: int, peers: Peers | None = None) -> Example:
         """The sample of a record, a pure function of both; ``BadRecord`` if it cannot be used.
 
@@ -68,6 +72,9 @@ class CorpusSource:
     @property
     def held(self) -> str:
         return f"{len(self.mixture.corpus.cutouts)} cut-outs, {len(self.mixture.corpus.backgrounds)} backgrounds"
+
+    def targets(self) -> NDArray[np.int64]:
+        return np.empty(0, np.int64)
 
     def example(self, record: int, seed: int, peers: Peers | None = None) -> Example:
         sample = self.mixture.sample(record)
@@ -100,6 +107,10 @@ class RecordSource:
     def held(self) -> str:
         return f"{len(self)} of {len(self.records)} records"
 
+    def targets(self) -> NDArray[np.int64]:
+        numbers = target_numbers(self.records, self.options)
+        return numbers if self.chosen is None else numbers[self.chosen]
+
     def example(self, record: int, seed: int, peers: Peers | None = None) -> Example:
         number = record if self.chosen is None else int(self.chosen[record])
         fields, read = self.records.open(number)
@@ -130,14 +141,6 @@ class RecordSource:
         return [int(other) for other in chosen]
 
 
-def _instruction(fields: Any) -> int:
-    """A number for a record's instruction, 0 or more: other ones differ."""
-    if not isinstance(fields, dict) or not isinstance(fields.get("instruction"), str):
-        raise BadRecord("instruction: missing")
-    digest = hashlib.blake2b(fields["instruction"].encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
-
-
 Opened = dict[tuple[str, str, str | None], Records]
 """Kind, path and root -> records that are open already: sources that read the same share them, and their indexes."""
 
@@ -145,8 +148,8 @@ Opened = dict[tuple[str, str, str | None], Records]
 def open_source(config: SourceConfig, *, split: str, size: int, seed: int, opened: Opened | None = None) -> Source:
     """The source that a recipe names, with pictures of ``size`` pixels. ValueError if it is not there or holds nothing.
 
-    ``split`` chooses the subjects of the corpus; other sources are divided by number (``SourceMixture``). ``opened`` is looked
-    up and added to.
+    ``split`` chooses the subjects of the corpus; other sources are divided by their targets (``SourceMixture``). ``opened`` is
+    looked up and added to.
     """
     options, opened = config.resolved(), {} if opened is None else opened
     if isinstance(options, CorpusOptions):
@@ -165,7 +168,7 @@ def open_source(config: SourceConfig, *, split: str, size: int, seed: int, opene
             backgrounds = _records("jsonl", str(Path(root) / options.backgrounds), root, opened)
     elif isinstance(options, X2IOptions) and options.examples:
         # Here, and not when the first is asked for: every worker would read the whole file.
-        instructions = records.derived("instructions", _instruction)
+        instructions = instruction_numbers(records)
     return RecordSource(records, options, size, chosen=chosen, backgrounds=backgrounds, instructions=instructions)
 
 

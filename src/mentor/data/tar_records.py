@@ -34,6 +34,8 @@ class TarRecords:
     ValueError if there are none. A sample costs 8 bytes of memory, a shard no open file.
     """
 
+    named = False
+
     def __init__(self, pattern: str) -> None:
         self.name = pattern
         self.paths = shard_paths(pattern)

@@ -33,13 +33,13 @@ def x2i_example(
     for example, read_other in solved:
         words, shown = _question(example, read_other, size)
         lines += [words, f"The image is {IMAGE_PLACEHOLDER}"]
-        images += [*shown, _picture(_output(example), read_other, size)]
+        images += [*shown, _picture(output_name(example), read_other, size)]
     words, shown = _question(record, read, size)
     images += shown
     if len(images) > options.max_images:
         raise BadRecord(f"{len(images)} images, at most {options.max_images} are taken")
     prompt = checked_prompt("\n".join([*lines, words]), images)
-    return Example(prompt, centre_square(read(_output(record)), size), "interleaved")
+    return Example(prompt, centre_square(read(output_name(record)), size), "interleaved")
 
 
 def _question(record: Any, read: ReadImage, size: int) -> tuple[str, list[Image.Image]]:
@@ -56,7 +56,10 @@ def _question(record: Any, read: ReadImage, size: int) -> tuple[str, list[Image.
     return _MARK.sub(IMAGE_PLACEHOLDER, instruction).strip(), [_picture(names[place], read, size) for place in order]
 
 
-def _output(record: dict[str, Any]) -> str:
+def output_name(record: Any) -> str:
+    """The name of the picture that a record draws; ``BadRecord`` if it has none."""
+    if not isinstance(record, dict):
+        raise BadRecord(f"expected an object with fields, got {type(record).__name__}")
     # The data and OmniGen's code say output_image, OmniGen's documentation output_images.
     name = record.get("output_image") or record.get("output_images")
     if isinstance(name, list) and len(name) == 1:

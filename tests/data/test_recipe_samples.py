@@ -1,0 +1,62 @@
+"""A recipe's two splits: what one source holds out, no other source of the recipe draws in training."""
+
+from __future__ import annotations
+
+import colorsys
+from pathlib import Path
+
+import numpy as np
+import yaml
+from PIL import Image
+
+from mentor.config.data import DataConfig
+from mentor.config.load import from_dict
+from mentor.construction.annotation.training_records import write_records
+from mentor.data.example import Example
+from mentor.data.processor import Processor
+from mentor.data.recipe_samples import recipe_samples
+from tests.data.released_folder import write_lines
+from tests.generation.tiny_bundle import CONFIG, text_tokenizer
+
+PICTURES = 48
+
+
+def _annotated(folder: Path) -> dict[tuple[int, ...], str]:
+    """Pictures of one colour each with two objects, the records of their annotations, and whose colour is whose."""
+    (folder / "masks").mkdir(parents=True)
+    lines, colours = [], {}
+    for number in range(2):
+        mask = np.zeros((16, 16), bool)
+        mask[:, 8 * number : 8 * number + 8] = True
+        Image.fromarray(mask).save(folder / "masks" / f"{number}.png")
+    for number in range(PICTURES):
+        name = f"{number}.png"
+        colour = tuple(round(255 * part) for part in colorsys.hsv_to_rgb(number / PICTURES, 1, 1))
+        Image.new("RGB", (16, 16), colour).save(folder / name)
+        colours[colour] = name
+        objects = [{"name": each, "mask": f"masks/{place}.png"} for place, each in enumerate(("left", "right"))]
+        lines.append({"picture": name, "caption": "two halves", "objects": objects})
+    write_lines(folder / "annotations-00000-of-00001.jsonl", lines)
+    write_records(folder, folder)
+    return colours
+
+
+def test_no_target_of_the_held_out_split_is_drawn_in_training(tmp_path: Path) -> None:
+    colours = _annotated(tmp_path / "data")
+    part = yaml.safe_load((tmp_path / "data" / "sources.yaml").read_text())["data"]
+    data = from_dict(DataConfig, {**part, "held_out": 4})
+    mixtures = recipe_samples(data, 0, Processor(CONFIG, text_tokenizer()), tmp_path / "rejects.jsonl")
+
+    def name(example: Example) -> str:
+        return colours[tuple(int(part) for part in np.asarray(example.target).reshape(-1, 3).max(axis=0))]
+
+    drawn: dict[str, set[tuple[str, str]]] = {}
+    for split, mixture in mixtures.items():
+        examples = [mixture.sample(index) for index in range(800)]
+        drawn[split] = {(example.task, name(example)) for example in examples}
+    held, trained = ({picture for _, picture in drawn[split]} for split in ("held_out", "train"))
+    assert not held & trained
+    assert held | trained == set(colours.values())
+    assert len(held) == 4, "as many pictures as asked, the same of every source"
+    assert {task for task, _ in drawn["held_out"]} == {task for task, _ in drawn["train"]}
+    assert len(drawn["held_out"]) == 5 * len(held)
