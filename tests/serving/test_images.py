@@ -21,6 +21,7 @@ from mentor import MentorPipeline, build_prompt
 from mentor.config.sampling import GenerationSettings
 from mentor.generation.png_metadata import read_metadata
 from mentor.serving.app import create_app
+from mentor.serving.errors import ApiError
 from mentor.serving.settings import ServeSettings
 
 GENERATIONS, EDITS = "/v1/images/generations", "/v1/images/edits"
@@ -29,6 +30,12 @@ GENERATIONS, EDITS = "/v1/images/generations", "/v1/images/edits"
 def png(colour: str = "red", size: tuple[int, int] = (40, 30)) -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", size, colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def icon() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (32, 32), "red").save(buffer, "ICO")
     return buffer.getvalue()
 
 
@@ -219,6 +226,7 @@ def test_another_model_is_not_found(openai_client: openai.OpenAI) -> None:
         ({}, {"image": ("x.png", b"no picture")}, "x.png: not a picture"),
         ({}, {"image": ("x.png", png()[:-30])}, "x.png: the picture is damaged or cut off"),
         ({}, {"image": ("x.png", b"")}, "x.png: not a picture"),
+        ({}, {"image": ("x.ico", icon())}, "x.ico: expected a picture, got an icon (ICO); save it as PNG"),
         ({}, {"image": ("bomb.png", bomb())}, "bomb.png: too large to open safely"),
         ({}, {"mask": ("x.png", png())}, "unexpected file 'mask'"),
         ({"image": "x"}, {"other": ("x.png", png())}, "unexpected text 'image'"),
@@ -251,15 +259,27 @@ def test_an_empty_subject_is_none(client: TestClient) -> None:
     assert answer.status_code == 200
 
 
-def test_only_so_many_send_pictures_at_once(client: TestClient) -> None:
+@pytest.mark.parametrize(("inside", "status"), [(16, 200), (127, 200), (128, 429)])
+def test_only_so_many_send_pictures_at_once(client: TestClient, inside: int, status: int) -> None:
     readers = client.app.state.service.readers  # type: ignore[attr-defined]
-    readers._inside += readers.MOST
+    readers._inside += inside
     try:
         answer = client.post(EDITS, files={"image": ("x.png", png())})
     finally:
-        readers._inside -= readers.MOST
-    assert (answer.status_code, "send pictures already" in answer.text) == (429, True)
-    assert client.post(EDITS, files={"image": ("x.png", png())}).status_code == 200
+        readers._inside -= inside
+    assert (answer.status_code, "send pictures already" in answer.text) == (status, status == 429)
+
+
+def test_what_is_sent_lies_on_the_disk(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_disk: list[bool] = []
+
+    def look(body: object, files: list[Any], pipeline: object) -> None:
+        on_disk.extend(upload.file._rolled for upload in files)
+        raise ApiError(400, "seen")
+
+    monkeypatch.setattr("mentor.serving.uploads._prompt", look)
+    client.post(EDITS, files=[("image", ("small.png", png())), ("image", ("large.png", bytes(100_000)))])
+    assert on_disk == [False, True]
 
 
 @pytest.fixture

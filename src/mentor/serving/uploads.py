@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from mentor.data.images import decode_image
 from mentor.generation.pipeline import MentorPipeline
@@ -25,16 +26,27 @@ MOST_PIXELS = 50_000_000
 """Of one reference image: unpacked, such a one takes up to a gigabyte for a moment, from a file of some kilobytes."""
 MOST_FIELDS, LONGEST_FIELD = 64, 64 * 2**10
 PATIENCE = 120.0
-"""Seconds that a request may take to arrive: few may send at once, and one that trickles keeps others out."""
+"""Seconds that a request may take to arrive: one that trickles keeps others out in the end."""
+ICO = b"\x00\x00\x01\x00"
+"""Pillow unpacks an icon while it opens it, before anyone can ask for its size."""
 
 Reference = dict[str, str]
 """``file`` and ``sha256`` of a reference image, for what a picture remembers."""
 
 
-class Readers:
-    """Lets ``MOST`` requests send their pictures at a time, and one of them be unpacked."""
+class _Parser(MultiPartParser):
+    """Starlette's, but only small files stay in memory: many may come at once."""
 
-    MOST = 16
+    spool_max_size = LONGEST_FIELD
+
+
+class Readers:
+    """Lets ``MOST`` requests send their pictures at a time, and one of them be unpacked.
+
+    Sending costs little, so there is room for many that are slow, by bad luck or on purpose.
+    """
+
+    MOST = 128
 
     def __init__(self) -> None:
         self._inside = 0
@@ -64,8 +76,16 @@ async def read_edit(
     async with readers.admitted() as unpacking, contextlib.AsyncExitStack() as opened:
         try:
             async with asyncio.timeout(PATIENCE):
-                coming = http.form(max_files=MOST_IMAGES, max_fields=MOST_FIELDS, max_part_size=LONGEST_FIELD)
-                form = await opened.enter_async_context(coming)
+                form = await _Parser(
+                    http.headers,
+                    http.stream(),
+                    max_files=MOST_IMAGES,
+                    max_fields=MOST_FIELDS,
+                    max_part_size=LONGEST_FIELD,
+                ).parse()
+            opened.push_async_callback(form.close)
+        except MultiPartException as error:
+            raise ApiError(400, error.message) from error
         except TimeoutError as error:
             raise ApiError(408, f"the request did not arrive within {PATIENCE:g} s") from error
         body = EditRequest.model_validate(_fields(form))
@@ -110,6 +130,8 @@ def _prompt(
     for upload in uploads:
         name, data = upload.filename or "image", upload.file.read()
         with users_mistakes("image", name):
+            if data.startswith(ICO):
+                raise ValueError("expected a picture, got an icon (ICO); save it as PNG")
             pictures.append(pipeline.processor.square(decode_image(data, most_pixels=MOST_PIXELS)))
         references.append({"file": name, "sha256": hashlib.sha256(data).hexdigest()})
     subjects = [subject for subject in body.subject if subject.strip()]
