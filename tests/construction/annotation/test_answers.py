@@ -23,7 +23,6 @@ SIZE = (400, 200)
         ('**Caption:** "A red fox\n sits on a rock."', "A red fox sits on a rock."),
         ("Description: A fox, in snow", "A fox, in snow"),
         ("Sure! Here is a description: A fox, in snow", "A fox, in snow"),
-        ("<think>It is a fox.</think>\n\nA fox, in snow", "A fox, in snow"),
         ("A sign that reads: no dogs", "A sign that reads: no dogs"),
     ],
 )

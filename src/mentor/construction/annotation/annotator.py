@@ -114,14 +114,15 @@ class Annotator:
         reason = ""
         for _ in range(TRIES):
             reply = self.asker.ask(dialogue, self.asker.name(dialogue), note={"about": what})
+            answer = without_thoughts(reply.text)
             try:
                 if reply.cut:
                     raise ValueError("the answer is too long")
-                return parse(reply.text)
+                return parse(answer)
             except ValueError as error:
                 reason = str(error)
             again = f"That cannot be used: {reason}. Answer once more, only in the form that was asked for."
-            dialogue = (*dialogue, Turn("assistant", reply.text[:LONGEST_ANSWER]), Turn("user", again))
+            dialogue = (*dialogue, Turn("assistant", answer[:LONGEST_ANSWER]), Turn("user", again))
         raise Unusable(f"{what}: {reason} ({TRIES} tries)")
 
 
@@ -142,9 +143,10 @@ def check_units(annotator: Annotator) -> str | None:
         Turn("user", location_request("red square", UNITS_SIZE, annotator.units), (jpeg,), pictures_first=True),
     )
     try:
-        told = annotator.asker.ask(question, annotator.asker.name(question), note={"about": "units"}).text
+        reply = annotator.asker.ask(question, annotator.asker.name(question), note={"about": "units"})
     except QuestionFailed as error:
         raise ModelDown(f"{annotator.asker.model.name} does not answer about a picture: {error}") from error
+    told = without_thoughts(reply.text)
     agreement: dict[Units, float] = {}
     for units in ("thousandths", "pixels"):
         try:
@@ -166,6 +168,13 @@ def _agreement(one: tuple[float, ...], two: tuple[float, ...]) -> float:
     high = max(0.0, min(one[3], two[3]) - max(one[1], two[1]))
     areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, two)]
     return wide * high / (sum(areas) - wide * high)
+
+
+def without_thoughts(text: str) -> str:
+    """What a reasoning model answers: all that follows its thoughts, nothing where they do not end."""
+    # Templates may open the thoughts themselves, so that their end alone is in the text.
+    answer = text.rpartition("</think>")[2]
+    return "" if "<think>" in answer else answer
 
 
 def for_model(picture: Image.Image) -> Image.Image:

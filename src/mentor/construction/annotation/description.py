@@ -14,7 +14,6 @@ LONGEST_NAME = 6
 """Words."""
 BACKGROUND = "background backdrop sky ground floor wall ceiling grass lawn sea ocean snow horizon landscape scene"
 """What has no outline of its own."""
-_THOUGHTS = re.compile(r"<think>.*?(</think>|$)", re.DOTALL)
 _REFUSALS = re.compile(
     r"(\bsorry\b|\b(cannot|can't|unable to|not able to) (see|view|describe|help|assist|provide|identify)|\bas an ai\b)",
     re.IGNORECASE,
@@ -35,7 +34,7 @@ def objects_request(most: int) -> str:
 
 def parse_caption(text: str) -> str:
     """The caption on one line, without a label or quotation marks; ``ValueError`` for a refusal or none."""
-    plain = _THOUGHTS.sub("", text).replace("*", "").replace("\u2019", "'").strip()
+    plain = text.replace("*", "").replace("\u2019", "'").strip()
     caption = " ".join(_LABEL.sub("", plain).split()).strip("\"' ")
     if _REFUSALS.search(caption[:120]):
         raise ValueError(f"the model refuses: {caption[:80]!r}")
