@@ -13,7 +13,7 @@ import pytest
 from mentor import MentorPipeline
 from mentor.serving import gate, images
 from mentor.serving.app import create_app
-from mentor.serving.queue import Request
+from mentor.serving.jobs import Request
 from mentor.serving.settings import ServeSettings
 
 

@@ -7,8 +7,8 @@ import threading
 
 from PIL import Image
 
+from mentor.serving.jobs import Done, Event, Failed, Partial
 from mentor.serving.mailbox import Mailbox
-from mentor.serving.queue import Done, Event, Failed, Partial
 
 GREY = Image.new("RGB", (1, 1))
 

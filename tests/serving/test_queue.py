@@ -16,8 +16,9 @@ from PIL import Image
 
 from mentor import MentorPipeline, Prompt
 from mentor.config.sampling import GenerationSettings
+from mentor.serving.jobs import Busy, Closed, Done, Event, Failed, Partial, Request
 from mentor.serving.metrics import Metrics
-from mentor.serving.queue import Busy, Closed, Done, DrawingQueue, Event, Failed, Partial, Request
+from mentor.serving.queue import DrawingQueue
 from mentor.serving.settings import ServeSettings
 
 FOX, HAT = Prompt("a red fox"), Prompt("the hat in <image>", [Image.new("RGB", (9, 7), "blue")])

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from mentor.serving.queue import Busy, Closed
+from mentor.serving.jobs import Busy, Closed
 
 GONE = "whoever asked has gone"
 

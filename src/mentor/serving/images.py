@@ -25,10 +25,11 @@ from mentor.generation.pipeline import MentorPipeline
 from mentor.generation.png_metadata import how_made, png_bytes
 from mentor.generation.prompting import build_prompt
 from mentor.prompt import Prompt
-from mentor.serving import queue
+from mentor.serving import jobs
 from mentor.serving.errors import GONE, ApiError, as_api_error, users_mistakes
+from mentor.serving.jobs import Done, Failed, Partial
 from mentor.serving.mailbox import Mailbox
-from mentor.serving.queue import Done, DrawingQueue, Failed, Partial
+from mentor.serving.queue import DrawingQueue
 from mentor.serving.schema import EditRequest, GenerationRequest, ImageRequest, ImagesResponse
 from mentor.serving.settings import ServeSettings
 from mentor.serving.uploads import Readers, read_edit
@@ -118,7 +119,7 @@ async def _answer(
     )
 
 
-def _submit(body: ImageRequest, prompt: Prompt, served: Service) -> tuple[queue.Request, Mailbox]:
+def _submit(body: ImageRequest, prompt: Prompt, served: Service) -> tuple[jobs.Request, Mailbox]:
     """Checks everything and joins the queue; ``ApiError`` and ``ValueError`` for mistakes, ``Busy`` where it is full."""
     limits, pipeline = served.settings, served.pipeline
     if body.model not in (None, limits.name):
@@ -137,7 +138,7 @@ def _submit(body: ImageRequest, prompt: Prompt, served: Service) -> tuple[queue.
         pipeline.processor.check(prompt)
     first = secrets.randbelow(ANY_SEED) if body.seed is None else body.seed
     events = Mailbox()
-    request = queue.Request(
+    request = jobs.Request(
         prompt,
         range(first, first + body.n),
         settings,
@@ -154,7 +155,7 @@ def _partial_rows(count: int, grid: int) -> frozenset[int]:
 
 
 async def _until_the_last(
-    events: Mailbox, request: queue.Request, http: Request
+    events: Mailbox, request: jobs.Request, http: Request
 ) -> AsyncGenerator[Done | Partial | None, None]:
     """A request's events up to its last picture; None where ``LOOK_SECONDS`` went by without one.
 
@@ -177,7 +178,7 @@ async def _until_the_last(
 class _EventStream(StreamingResponse):
     """Server-sent events; when they end, for whatever reason and even before they began, the request is over."""
 
-    def __init__(self, request: queue.Request, content: AsyncIterator[str]) -> None:
+    def __init__(self, request: jobs.Request, content: AsyncIterator[str]) -> None:
         # The first header keeps nginx from collecting them.
         headers = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
         super().__init__(content, media_type="text/event-stream", headers=headers)
@@ -194,7 +195,7 @@ class _EventStream(StreamingResponse):
 async def _stream(
     kind: str,
     arriving: AsyncGenerator[Done | Partial | None, None],
-    request: queue.Request,
+    request: jobs.Request,
     png: Callable[[Done | Partial], str],
     served: Service,
 ) -> AsyncIterator[str]:
@@ -235,7 +236,7 @@ def _sse(name: str, body: Mapping[str, Any]) -> str:
     return f"event: {name}\ndata: {json.dumps(body)}\n\n"
 
 
-def _png(request: queue.Request, references: list[dict[str, str]], served: Service, event: Done | Partial) -> str:
+def _png(request: jobs.Request, references: list[dict[str, str]], served: Service, event: Done | Partial) -> str:
     """The picture as a PNG in base64; a finished one remembers how it was made."""
     seeds = [request.seeds[event.index]] if isinstance(event, Done) else []
     model, pipeline = served.settings.model or served.settings.name, served.pipeline

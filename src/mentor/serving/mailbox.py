@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from mentor.serving.queue import Event, Failed
+from mentor.serving.jobs import Event, Failed
 
 
 class Mailbox:

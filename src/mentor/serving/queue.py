@@ -11,16 +11,15 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from mentor.config.sampling import GenerationSettings
 from mentor.generation.pipeline import MentorPipeline
-from mentor.prompt import Prompt
+from mentor.serving.jobs import Busy, Closed, Done, Failed, Partial, Request
 from mentor.serving.metrics import Metrics
 from mentor.serving.settings import ServeSettings
 
@@ -28,62 +27,6 @@ FAILING = 3
 """After so many failed batches in a row the model itself is to blame, such as a GPU that answers nothing but errors."""
 
 log = logging.getLogger(__name__)
-
-
-class Busy(Exception):
-    """More pictures wait than the server takes; ``seconds``: when to ask again."""
-
-    def __init__(self, message: str, seconds: int) -> None:
-        super().__init__(message)
-        self.seconds = seconds
-
-
-class Closed(Exception):
-    """The server is stopping."""
-
-
-@dataclass(frozen=True)
-class Done:
-    """Picture ``index`` of a request, finished."""
-
-    index: int
-    image: Image.Image
-
-
-@dataclass(frozen=True)
-class Partial:
-    """Picture ``index`` of a request after ``rows`` of its rows of tokens; the rest is grey."""
-
-    index: int
-    rows: int
-    image: Image.Image
-
-
-@dataclass(frozen=True)
-class Failed:
-    """No more pictures will come."""
-
-    error: Exception
-
-
-Event = Done | Partial | Failed
-
-
-@dataclass(eq=False)
-class Request:
-    """Pictures of one prompt, one for each seed."""
-
-    prompt: Prompt
-    seeds: Sequence[int]
-    settings: GenerationSettings
-    tell: Callable[[Event], object]
-    """Called from the drawing thread; must return at once."""
-    partial_rows: frozenset[int] = frozenset()
-    """After how many rows of tokens (of ``decoder.grid``) a picture is shown unfinished."""
-    cancelled: threading.Event = field(default_factory=threading.Event)
-    """Set by whoever no longer wants the pictures."""
-    shown: set[tuple[int, int]] = field(default_factory=set)
-    """(index, rows) of the unfinished pictures that were told, so that a batch drawn again tells none twice."""
 
 
 @dataclass(frozen=True)

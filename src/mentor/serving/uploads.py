@@ -19,7 +19,7 @@ from mentor.generation.pipeline import MentorPipeline
 from mentor.generation.prompting import build_prompt
 from mentor.prompt import Prompt
 from mentor.serving.errors import ApiError, users_mistakes
-from mentor.serving.queue import Busy
+from mentor.serving.jobs import Busy
 from mentor.serving.schema import MOST_IMAGES, EditRequest
 
 MOST_PIXELS = 50_000_000
