@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from huggingface_hub import ModelCard
 
-from mentor.checkpoint.card import model_card
+from mentor.checkpoint.card import model_card, named_card
 from mentor.config.presets import PRESETS
 from tests.generation.tiny_bundle import CONFIG
 
@@ -13,8 +13,8 @@ from tests.generation.tiny_bundle import CONFIG
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("mini-64", ("image-text-to-image", "apache-2.0", ["sentence-transformers/all-MiniLM-L6-v2"])),
-        ("xl", ("image-text-to-image", None, ["google/flan-t5-xl", "openai/clip-vit-large-patch14"])),
+        ("mini-64", ("image-text-to-image", None, ["sentence-transformers/all-MiniLM-L6-v2"])),
+        ("xl", ("image-text-to-image", None, ["google/flan-t5-xl"])),
         ("llamagen-xl", ("text-to-image", None, ["google/flan-t5-xl"])),
     ],
 )
@@ -34,7 +34,7 @@ def test_the_sizes_are_the_models():
     assert "Generates 512 x 512 pictures from interleaved text and reference images." in text
     assert "Converted from somewhere." in text
     assert "| decoder | 36 layers, 1024 image tokens | 773.42 |" in text
-    assert "| vision tower | CLIP vision transformer (MIT), frozen, layers -2 | 303.18 |" in text
+    assert "| vision tower | CLIP vision transformer, frozen, layers -2 | 303.18 |" in text
     assert "| image tokenizer | llamagen, 16384 codes | 71.88 |" in text
     assert "at most 512 tokens; each image counts 256." in text
     assert "null condition" not in text, "it is a buffer there, no parameter"
@@ -46,3 +46,15 @@ def test_a_model_that_reads_text_only_says_so():
     assert "pictures from text." in text
     assert "at most 120 tokens." in text
     assert "connector" not in text
+
+
+def test_the_example_loads_the_model_that_the_card_is_of():
+    card = model_card(CONFIG, 'Made from MentorPipeline.from_pretrained("alice/base").')
+    once = named_card(card, "bob/tuned")
+    assert 'MentorPipeline.from_pretrained("bob/tuned")("a red apple' in once and "path/to/this/folder" not in once
+    assert 'Made from MentorPipeline.from_pretrained("alice/base")' in once  # what its author wrote stays
+    assert named_card(once, "carol/again") == named_card(card, "carol/again")
+
+
+def test_a_tower_of_another_size_is_not_called_by_a_name():
+    assert "MiniLM" in model_card(PRESETS["mini-64"]) and "MiniLM" not in model_card(CONFIG)

@@ -251,3 +251,13 @@ def test_publishing_while_offline_is_one_line(folder, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ValueError, match="the model hub did not take 'someone/tiny'"):
         push_folder(folder, "someone/tiny")
+
+
+@pytest.mark.parametrize("name", ["~nosuchuser-at-all/m", "a" * 300, "nul\0name"])
+def test_any_text_may_be_asked_for(name: str) -> None:
+    with pytest.raises(ValueError, match="unknown model"):
+        locate(name, OFFLINE)
+
+
+def test_a_shipped_name_may_end_as_a_folders_does() -> None:
+    assert locate("mini/", HubOptions()) == locate("mini", HubOptions())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,9 +16,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import T5Config, T5EncoderModel
 
-from mentor.checkpoint import store
+from mentor.checkpoint import store, tensors
 from mentor.checkpoint.store import Bundle, load_bundle, save_bundle, write_bundle
-from mentor.checkpoint.tensors import write_tensors
+from mentor.checkpoint.tensors import read_tensors, write_tensors
+from mentor.models.image_tokenizer import ImageTokenizer
 from mentor.models.mentor import Mentor
 from tests.generation.tiny_bundle import CONFIG, text_tokenizer, tiny_bundle
 
@@ -157,22 +160,91 @@ def test_a_failed_save_leaves_what_was_there(bundle, folder):
 
 
 @pytest.mark.parametrize("file", ["thesis.txt", "samples/1.png", ".git/HEAD"])
-def test_a_folder_with_other_files_is_not_replaced(bundle, folder, tmp_path, file):
-    for target in (tmp_path, folder):
+def test_other_files_of_a_folder_stay(bundle, folder, tmp_path, file):
+    """In a folder without a model, such as a clone of an empty repository, and in one with a model."""
+    (tmp_path / "clone").mkdir()
+    for target in (tmp_path / "clone", folder):
         path = target / file
         path.parent.mkdir(exist_ok=True)
         path.write_text("years of work")
-        with pytest.raises(ValueError, match=f"holds other files .*{file.partition('/')[0]}.*; choose a new folder"):
-            save(bundle, target)
+        save(bundle, target)
         assert path.read_text() == "years of work"
+        assert load_bundle(target).config == CONFIG
+        assert not [each.name for each in target.iterdir() if each.name.startswith(".saving")]
 
 
-def test_another_models_folder_is_not_replaced(bundle, tmp_path):
-    (tmp_path / "config.json").write_text('{"model_type": "t5"}')
-    with pytest.raises(ValueError, match="holds other files .another kind of model"):
-        save(bundle, tmp_path)
+def test_files_that_are_no_bundles_are_not_overwritten(bundle, tmp_path):
+    for name, text in [
+        ("config.json", '{"model_type": "t5"}'),
+        ("README.md", "my own words"),
+        ("tokenizer.json", "{}"),
+    ]:
+        target = tmp_path / name.partition(".")[0]
+        target.mkdir()
+        (target / name).write_text(text)
+        with pytest.raises(ValueError, match=f"holds {name} and no model of mentor .*choose a new folder"):
+            save(bundle, target)
+        assert [(path.name, path.read_text()) for path in target.iterdir()] == [(name, text)]
     with pytest.raises(ValueError, match=r"config.json is a file; choose a new folder"):
-        save(bundle, tmp_path / "config.json")
+        save(bundle, tmp_path / "config" / "config.json")
+
+
+def test_the_folder_itself_stays(bundle, folder, monkeypatch):
+    """It may be a mount, have its own mode, or be where somebody stands."""
+    folder.chmod(0o2775)
+    before = folder.stat()
+    monkeypatch.chdir(folder)
+    save(bundle, ".")
+    assert Path.cwd() == folder and load_bundle(".").config == CONFIG
+    assert (folder.stat().st_ino, folder.stat().st_mode) == (before.st_ino, before.st_mode)
+
+
+def test_a_parent_that_must_not_be_written_to_does_not_matter(bundle, folder, monkeypatch):
+    places = []
+    made = tempfile.mkdtemp
+    monkeypatch.setattr(
+        tempfile, "mkdtemp", lambda *a, **k: places.append(k.get("dir", a[-1] if a else None)) or made(*a, **k)
+    )
+    save(bundle, folder)
+    assert places and all(folder in (Path(place), *Path(place).parents) for place in places)
+
+
+@pytest.mark.parametrize("moves", range(5))
+def test_a_save_that_is_broken_off_leaves_the_old_model_or_none(bundle, folder, tmp_path, monkeypatch, moves):
+    """Never a mix of two: among the last renames the folder has no configuration."""
+    other = tiny_bundle(seed=1)
+    replace_file, done = os.replace, []
+
+    def broken(source, target):
+        if Path(target).parent == folder:
+            if len(done) == moves:
+                raise KeyboardInterrupt
+            done.append(target)
+        replace_file(source, target)
+
+    monkeypatch.setattr(os, "replace", broken)
+    with pytest.raises(KeyboardInterrupt):
+        save(other, folder)
+    monkeypatch.undo()
+    assert not (folder / "config.json").exists()
+    with pytest.raises(ValueError, match=r"config\.json cannot be read"):
+        load_bundle(folder)
+
+
+def test_a_model_that_is_replaced_while_it_is_read_is_told(bundle, folder, monkeypatch):
+    monkeypatch.setattr(tensors, "_MAPPED_BYTES", 0)
+    stored = read_tensors(folder, "model")
+    names = list(stored)
+    assert torch.equal(stored[names[0]], bundle.mentor.state_dict()[names[0]])
+    save(tiny_bundle(seed=1), folder)
+    with pytest.raises(ValueError, match=r"model\.safetensors was replaced while it was being read"):
+        stored[names[1]]
+
+
+def test_a_decoder_and_an_image_tokenizer_of_other_codes_are_refused(bundle):
+    other = ImageTokenizer(replace(CONFIG.image_tokenizer, codebook_size=32))
+    with pytest.raises(ValueError, match="the decoder writes 64 image tokens, the image tokenizer knows 32"):
+        replace(bundle, image_tokenizer=other)
 
 
 def test_only_the_configured_models_tensors_are_written(bundle, tmp_path):

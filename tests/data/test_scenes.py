@@ -15,10 +15,16 @@ from mentor.data.backdrops import Backdrop, draw_backdrop, solid
 from mentor.data.catalog import catalog_of
 from mentor.data.colours import COLOURS, JITTER, jitter, lab, nearest_colour
 from mentor.data.render import render, render_alone
-from mentor.data.scenes import KINDS, POSITIONS, SIZES, Scene, cell_of, compose, sample_scene, size_of
+from mentor.data.scenes import KINDS, POSITIONS, SIZES, Scene, compose, sample_scene, size_of
 
 if TYPE_CHECKING:
     from mentor.data.corpus import Corpus
+
+
+def cell_of(x: float, y: float) -> str:
+    """Name of the grid cell that holds the point (x, y), 0..1 from the top left corner."""
+    place = (min(2, max(0, int(x * 3))), min(2, max(0, int(y * 3))))
+    return next(name for name, cell in POSITIONS.items() if cell == place)
 
 
 def scenes(corpus: Corpus, count: int = 60) -> list[Scene]:

@@ -34,7 +34,7 @@ def query_former_bundle(context: int = CONFIG.context) -> Bundle:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         mentor, image_tokenizer = Mentor(config).eval(), ImageTokenizer(config.image_tokenizer).eval()
-        # The head starts at zero and all before it small: enlarged, so that each input moves the logits.
+        # The weights start small: enlarged, so that each input moves the logits.
         for module in (mentor.encoder.vision, mentor.projector, mentor.decoder.output):
             for weight in module.parameters():
                 torch.nn.init.normal_(weight)

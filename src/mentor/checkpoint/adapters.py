@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mentor.checkpoint.hub import HubOptions, download, split_revision
+from mentor.checkpoint.hub import HubOptions, download, here, split_revision
 from mentor.checkpoint.tensors import read_tensors, write_tensors
 
 ADAPTER_CONFIG, ADAPTER = "adapter_config.json", "adapter_model"
@@ -25,10 +25,10 @@ def locate_adapter(name: str, options: HubOptions) -> Path:
 
     Raises ``ValueError`` where there are none.
     """
-    path = Path(name).expanduser()
-    if path.is_dir():
+    path = here(name)
+    if path is not None and path.is_dir():
         return path if (path / ADAPTER_CONFIG).is_file() else path / ADAPTER_FOLDER
-    if path.exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
+    if path is not None or name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise ValueError(f"adapter {name!r}: expected a folder, or a name of the hub (owner/name)")
     base, revision = split_revision(name)
     return download(base, options, options.revision or revision, [ADAPTER_CONFIG, f"{ADAPTER}.safetensors"])

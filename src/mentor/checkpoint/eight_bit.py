@@ -15,7 +15,8 @@ EIGHT_BIT_FROM = 4_000_000
 def quantize_rows(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Float matrix [rows, columns] -> int8 codes and float16 scales [rows]; code times scale is the nearest level.
 
-    Quantising what ``dequantize_rows`` gave returns the same codes and scales, so repeated saving loses nothing more.
+    Quantising what ``dequantize_rows`` gave returns the same codes and scales, so repeated saving loses nothing more, but for
+    rows whose largest entry is below about 0.008: their scale leaves float16's normal range.
     """
     scale = (matrix.float().abs().amax(dim=1) / 127).half()
     codes = (matrix.float() / scale.float().clamp(min=1e-12).unsqueeze(1)).round().clamp(-127, 127)

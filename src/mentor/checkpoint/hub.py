@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mentor.checkpoint.card import HERE
+from mentor.checkpoint.card import named_card
 from mentor.checkpoint.layout import ASSETS, BUNDLE_FILES, CARD, CONFIG, WEIGHT_FILES, read_config, shipped_models
 from mentor.files import write_text
 
@@ -27,14 +27,15 @@ def locate(name: str, options: HubOptions, *, only_config: bool = False) -> Path
     A model of the hub may be named with its revision: owner/name@revision.
     ``only_config``: of a bundle on the hub nothing but the configuration is fetched.
     """
-    shipped, path = name in shipped_models(), Path(name).expanduser()
+    shipped = name.rstrip("/") in shipped_models()
     base, revision = split_revision(name)
     if revision is not None and options.revision is None and not shipped:
         return locate(base, replace(options, revision=revision), only_config=only_config)
-    if name and (shipped or path.exists()):
+    path = ASSETS / name.rstrip("/") if shipped else here(name)
+    if name and path is not None:
         if options.revision is not None:
             raise ValueError(f"revision: {name} lies on this computer; only a model of the hub has revisions")
-        return ASSETS / name if shipped else path
+        return path
     if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.endswith("/"):
         return _from_hub(name, options, only_config)
     known = ", ".join(shipped_models()) or "none in this installation"
@@ -59,9 +60,18 @@ def _from_hub(name: str, options: HubOptions, only_config: bool) -> Path:
     return folder if only_config else download(name, options, folder.name, BUNDLE_FILES)
 
 
+def here(name: str) -> Path | None:
+    """The file or folder of this computer that has this name, if any; any text may be asked for."""
+    try:
+        path = Path(name).expanduser()
+        return path if path.exists() else None
+    except (OSError, RuntimeError, ValueError):  # too long, the home of nobody, with a NUL
+        return None
+
+
 def split_revision(name: str) -> tuple[str, str | None]:
     """``owner/name@revision`` -> name and revision, None without one; what lies on this computer has none."""
-    if Path(name).expanduser().exists():
+    if here(name) is not None:
         return name, None
     base, _, revision = name.partition("@")
     return base, revision or None
@@ -115,7 +125,7 @@ def push_folder(
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         card = folder / CARD
         if card.is_file():
-            write_text(card, card.read_text(encoding="utf-8").replace(HERE, repo_id))
+            write_text(card, named_card(card.read_text(encoding="utf-8"), repo_id))
         if revision is not None and not create_pr:
             api.create_branch(repo_id, branch=revision, exist_ok=True)
         commit = api.upload_folder(

@@ -59,13 +59,20 @@ def image_tokenizer_config(folder: Path) -> ImageTokenizerConfig | None:
     return from_dict(ImageTokenizerConfig, values)
 
 
+def bundle_files(folder: Path) -> list[Path]:
+    """Files of a folder that have the names of a bundle's."""
+    return [path for path in folder.iterdir() if any(path.match(pattern) for pattern in BUNDLE_FILES)]
+
+
 def check_target(folder: Path) -> None:
-    """ValueError where a bundle must not be saved because ``folder`` holds something else, which saving would delete."""
+    """ValueError where a bundle must not be saved because it would overwrite what is no bundle's."""
     if folder.is_file():
         raise ValueError(f"{folder} is a file; choose a new folder for the model")
-    if not folder.is_dir():
-        return
-    others = [path.name for path in folder.iterdir() if not any(path.match(pattern) for pattern in BUNDLE_FILES)]
-    if others or describe(folder) is not None:
-        named = ", ".join(sorted(others)[:3]) or "another kind of model"
-        raise ValueError(f"{folder} holds other files ({named}); choose a new folder for the model")
+    theirs = sorted(path.name for path in bundle_files(folder)) if folder.is_dir() else []
+    if theirs:
+        try:
+            read_config(folder)
+        except ValueError as error:
+            raise ValueError(
+                f"{folder} holds {', '.join(theirs[:3])} and no model of mentor ({error}); choose a new folder for the model"
+            ) from error

@@ -91,7 +91,7 @@ def with_query_former(
     left = load_query_former(connector, folder, fresh=fresh)
     bundle.mentor.encoder.connector = connector.to(next(bundle.mentor.encoder.language.parameters()).dtype)
     bundle.mentor.config = changed
-    return replace(bundle, config=changed, query_tokenizer=tokenizer), left
+    return replace(bundle, config=changed, query_tokenizer=tokenizer, card=None), left
 
 
 def read_query_tokenizer(folder: str | Path) -> Tokenizer:

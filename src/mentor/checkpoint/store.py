@@ -24,6 +24,7 @@ from mentor.checkpoint.layout import (
     MODEL,
     QUERY_TOKENIZER,
     TEXT_TOKENIZER,
+    bundle_files,
     check_target,
     image_tokenizer_config,
     read_config,
@@ -49,6 +50,18 @@ class Bundle:
     """What a Query-Former reads; None for other connectors."""
     card: str | None = None
     """The model card that lay in the folder, whole."""
+
+    def __post_init__(self) -> None:
+        check_codes(self.config.decoder.vocab_size, self.image_tokenizer.config.codebook_size)
+
+
+def check_codes(vocabulary: int, codes: int) -> None:
+    """ValueError where a decoder writes other image tokens than an image tokenizer knows."""
+    if vocabulary != codes:
+        raise ValueError(
+            f"the decoder writes {vocabulary} image tokens, the image tokenizer knows {codes}: they do not belong together; "
+            "decoder.vocab_size and image_tokenizer.codebook_size must be the same"
+        )
 
 
 def new_bundle(config: MentorConfig, *, seed: int = 0, towers: Path = ASSETS / "towers") -> Bundle:
@@ -107,12 +120,15 @@ def write_bundle(
     whole_card: str | None = None,
     storage: Storage = "full",
 ) -> Path:
-    """Writes a model as a folder, complete or not at all, replacing a bundle that is there; returns the folder.
+    """Writes a model as a folder, complete or not at all, in place of a bundle that is there; returns the folder.
+
+    Other files of the folder stay. Only where the process ends among the last renames is the folder left without its
+    configuration: no model, but never two mixed.
 
     ``model`` and ``image_tokenizer`` have the names of ``Mentor(config)`` and its ``ImageTokenizer``; they are gone through
     once, a shard at a time. Without ``text_tokenizer`` the bundle is not complete, and loading says what to add. ``card`` is
     the model card's own part, in Markdown, ``whole_card`` all of it. ValueError for other names or shapes, for weights that are
-    not finite in 16 bits, or when ``directory`` holds something that is not a bundle.
+    not finite in 16 bits, or when ``directory`` holds files of such names that are no bundle's.
     """
     target = Path(directory).resolve()
     check_target(target)
@@ -122,7 +138,9 @@ def write_bundle(
     for stem, state in parts.items():
         check_names(modules[stem].state_dict(), state, f"what is to be saved as {stem}")
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
+    # In a folder that is there: it may be a mount, where somebody stands, or the only one that may be written.
+    place = target if target.is_dir() else target.parent
+    with tempfile.TemporaryDirectory(dir=place, prefix=".saving-") as temporary:
         folder = Path(temporary) / "new"
         folder.mkdir()
         for stem, state in parts.items():
@@ -132,10 +150,28 @@ def write_bundle(
             if tokenizer is not None:
                 (folder / file).write_text(tokenizer.to_str(), encoding="utf-8")
         (folder / CARD).write_text(whole_card or model_card(config, card), encoding="utf-8")
-        if target.exists():
-            os.replace(target, Path(temporary) / "old")
-        os.replace(folder, target)
+        try:
+            if target.is_dir():
+                _exchange(folder, target)
+            else:
+                os.replace(folder, target)
+        except OSError as error:
+            raise ValueError(
+                f"{target} cannot be written ({error.strerror}); does another process save there?"
+            ) from error
     return target
+
+
+def _exchange(new: Path, target: Path) -> None:
+    """Moves a bundle's files into a folder, over those of the bundle in it."""
+    (target / CONFIG).unlink(missing_ok=True)  # until everything is there, it is no model
+    names = {path.name for path in new.iterdir()}
+    for path in bundle_files(target):
+        if path.name not in names:
+            path.unlink()
+    for name in sorted(names - {CONFIG}):
+        os.replace(new / name, target / name)
+    os.replace(new / CONFIG, target / CONFIG)
 
 
 def load_bundle(

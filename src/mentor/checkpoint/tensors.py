@@ -103,8 +103,9 @@ def read_tensors(folder: Path, stem: str) -> StoredTensors:
     does not agree with its shards.
     """
     paths, weight_map = find_shards(folder, stem)
-    files, shapes = {}, {}
+    files, shapes, versions = {}, {}, {}
     for path in paths:
+        versions[path] = _version(path)
         header = _open(path)
         for name in header.keys():  # noqa: SIM118 - it is no mapping
             files[name] = path
@@ -115,7 +116,7 @@ def read_tensors(folder: Path, stem: str) -> StoredTensors:
         scales = shapes.get(name + SCALE_SUFFIX)
         if scales is not None and (len(shapes[name]) != 2 or scales != shapes[name][:1]):
             raise ValueError(f"{files[name]}: {name} has shape {list(shapes[name])} but scales {list(scales)}")
-    return StoredTensors(files, shapes)
+    return StoredTensors(files, shapes, versions)
 
 
 class StoredTensors(Mapping[str, Tensor]):
@@ -125,8 +126,13 @@ class StoredTensors(Mapping[str, Tensor]):
     copy it before writing to it. ``shapes`` has the same names.
     """
 
-    def __init__(self, files: Mapping[str, Path], shapes: Mapping[str, tuple[int, ...]]) -> None:
-        self._files = files
+    def __init__(
+        self,
+        files: Mapping[str, Path],
+        shapes: Mapping[str, tuple[int, ...]],
+        versions: Mapping[Path, tuple[int, ...]],
+    ) -> None:
+        self._files, self._versions = files, versions
         self._names = [name for name in files if not _is_scale(name, files)]
         self.shapes = {name: shapes[name] for name in self._names}
         self._mapped: tuple[Path, Any] | None = None
@@ -150,6 +156,8 @@ class StoredTensors(Mapping[str, Tensor]):
         if self._mapped is None or self._mapped[0] != path or self._read_bytes > _MAPPED_BYTES:
             self._mapped, self._read_bytes = None, 0
             self._mapped = path, _open(path)
+            if _version(path) != self._versions[path]:
+                raise ValueError(f"{path} was replaced while it was being read; load it again")
         tensor: Tensor = self._mapped[1].get_tensor(name)
         self._read_bytes += tensor.nbytes
         return tensor
@@ -157,6 +165,12 @@ class StoredTensors(Mapping[str, Tensor]):
 
 def _is_scale(name: str, files: Mapping[str, Path]) -> bool:
     return name.endswith(SCALE_SUFFIX) and name.removesuffix(SCALE_SUFFIX) in files
+
+
+def _version(path: Path) -> tuple[int, ...]:
+    """Changes when another file takes the place."""
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _open(path: Path) -> Any:

@@ -81,13 +81,13 @@ def _parts(config: MentorConfig) -> dict[str, str]:
 
 
 def _describe_bundle(name: str) -> dict[str, Any]:
-    from mentor.checkpoint.hub import HubOptions, locate
+    from mentor.checkpoint.hub import HubOptions, here, locate
     from mentor.checkpoint.layout import read_config, shipped_models
     from mentor.checkpoint.released import RAW
 
-    here = name in shipped_models() or Path(name).expanduser().exists()
+    lies_here = name in shipped_models() or here(name) is not None
     raw = RAW.get(name.partition("@")[0])
-    if raw is not None and not here:  # no configuration lies there, but which model it is is known
+    if raw is not None and not lies_here:  # no configuration lies there, but which model it is is known
         return describe(PRESETS[raw.preset])
     try:
         folder = locate(name, HubOptions(), only_config=True)
@@ -96,7 +96,7 @@ def _describe_bundle(name: str) -> dict[str, Any]:
             raise
         raise ValueError(f"{error}; or a preset: {', '.join(PRESETS)}") from error
     config = read_config(folder)
-    return describe(config) | ({"missing": _missing(folder, config)} if here else {})
+    return describe(config) | ({"missing": _missing(folder, config)} if lies_here else {})
 
 
 def _missing(folder: Path, config: MentorConfig) -> list[str]:

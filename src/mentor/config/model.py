@@ -35,6 +35,16 @@ class VisionConfig:
     mlp_width: int = 0
     patch_size: int = 0
 
+    def __post_init__(self) -> None:
+        _positive("vision", self, ("image_size", "width", "tokens_per_image"))
+        if self.kind == "clip":
+            _positive("vision", self, ("hidden_size", "num_layers", "num_heads", "mlp_width", "patch_size"))
+            if any(not -self.num_layers - 1 <= layer <= self.num_layers for layer in self.layers):
+                raise ValueError(
+                    f"vision.layers: expected hidden states from {-self.num_layers - 1} to {self.num_layers}, got "
+                    f"{list(self.layers)}"
+                )
+
 
 @dataclass(frozen=True)
 class LanguageConfig:
@@ -49,7 +59,7 @@ class LanguageConfig:
     image_token_id: int
     """Placeholder id that marks where a visual token goes."""
     pad_token_id: int = 0
-    activation: str = "gelu"
+    activation: Literal["gelu", "gelu_new", "relu", "silu"] = "gelu"
     head_width: int = 0
     """Width of one attention head; 0 means ``width // num_heads``."""
     max_positions: int = 512
@@ -84,6 +94,9 @@ class ConnectorConfig:
     max_positions: int = 512
     dropout: float = 0.0
 
+    def __post_init__(self) -> None:
+        _positive("connector", self, ("hidden", "queries", "num_layers", "num_heads", "mlp_width"), least=0)
+
 
 @dataclass(frozen=True)
 class ProjectorConfig:
@@ -93,6 +106,9 @@ class ProjectorConfig:
     """Width between the two layers; 0 means the decoder's width."""
     activation: Literal["gelu_tanh", "silu"] = "gelu_tanh"
     bias: bool = False
+
+    def __post_init__(self) -> None:
+        _positive("projector", self, ("hidden",), least=0)
 
 
 @dataclass(frozen=True)
@@ -117,6 +133,7 @@ class DecoderConfig:
 
     def __post_init__(self) -> None:
         _positive("decoder", self, ("width", "num_layers", "num_heads", "vocab_size", "grid"))
+        _positive("decoder", self, ("mlp_width",), least=0)
 
     @property
     def num_tokens(self) -> int:
@@ -148,6 +165,18 @@ class ImageTokenizerConfig:
     channel_multipliers: tuple[int, ...] = (1, 1, 2, 2, 4)
     blocks_per_level: int = 2
     latent_channels: int = 256
+
+    def __post_init__(self) -> None:
+        names = (
+            "downsample",
+            "codebook_size",
+            "code_width",
+            "patch",
+            "channels",
+            "blocks_per_level",
+            "latent_channels",
+        )
+        _positive("image_tokenizer", self, names)
 
 
 @dataclass(frozen=True)
@@ -196,7 +225,7 @@ class MentorConfig:
         return self.decoder.grid * self.image_tokenizer.downsample
 
 
-def _positive(part: str, config: object, names: tuple[str, ...]) -> None:
+def _positive(part: str, config: object, names: tuple[str, ...], least: int = 1) -> None:
     for name in names:
-        if getattr(config, name) < 1:
-            raise ValueError(f"{part}.{name}: expected 1 or more, got {getattr(config, name)}")
+        if getattr(config, name) < least:
+            raise ValueError(f"{part}.{name}: expected {least} or more, got {getattr(config, name)}")

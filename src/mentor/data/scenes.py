@@ -104,12 +104,6 @@ class Scene:
         return tuple(number for number, item in enumerate(self.objects) if item.subject == subject)
 
 
-def cell_of(x: float, y: float) -> str:
-    """Name of the grid cell that holds the point (x, y), 0..1 from the top left corner."""
-    place = (min(2, max(0, int(x * 3))), min(2, max(0, int(y * 3))))
-    return next(name for name, cell in POSITIONS.items() if cell == place)
-
-
 def size_of(longest_side: float) -> str:
     """Name of the size nearest (as a ratio) to a longest side given as a share of the canvas."""
     return min(SIZES, key=lambda name: abs(np.log(max(longest_side, 1e-6) / SIZES[name])))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -102,6 +103,7 @@ class PretrainedModel:
         """
         hub = HubOptions(revision, cache_dir, token, local_files_only)
         merge_adapter(self.mentor, locate_adapter(str(name), hub), scale)
+        self.bundle = replace(self.bundle, card=None)  # it described another model
         return self
 
     def save_pretrained(

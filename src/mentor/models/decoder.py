@@ -179,6 +179,6 @@ def mlp_width(config: DecoderConfig) -> int:
 
 
 def _initialise(module: nn.Module) -> None:
-    """LlamaGen's start: normal weights of standard deviation 0.02."""
+    """LlamaGen's start but for the head, which is zero there: normal weights of standard deviation 0.02."""
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=0.02)
