@@ -77,6 +77,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--records-only", action="store_true", help="write the records of what is annotated, when all shares are done"
     )
+    parser.add_argument(
+        "--retry-failures", action="store_true", help="ask anew about pictures that gave nothing in earlier runs"
+    )
     numbers: dict[str, tuple[type, Any, str]] = {
         "--objects": (int, 5, "objects of a picture at most"),
         "--threads": (int, 8, "pictures that the model is asked about at once"),
@@ -152,6 +155,8 @@ def _annotate(args: argparse.Namespace, limits: MaskLimits, names: list[str], sh
         "limits": asdict(limits),
     }
     with AnnotationFile.opened(args.out, settings, share, shares) as file, stage_progress() as progress:
+        if args.retry_failures:
+            file.retry_failures()
         if any(name not in file.done for name in names):
             warning = check_units(annotator)
             if warning is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -387,3 +388,79 @@ def test_a_foreign_file_is_not_added_to(pictures: Path, tmp_path: Path, server: 
 def test_an_empty_folder_is_told(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no picture"):
         find_pictures(tmp_path)
+
+
+def mute(number: int, body: dict[str, Any]) -> Answer:
+    """Finds the red square of the units' check, and has no words for pictures."""
+    return answer(number, body) if "red square" in str(body["messages"][0]) else Answer("Hm.")
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    (tmp_path / "many").mkdir()
+    for number in range(40):
+        shapes(["red square"], (300 + number, 200))[0].save(tmp_path / "many" / f"{number:02d}.png")
+    (tmp_path / "many" / "broken.png").write_bytes(b"no picture")
+    return tmp_path / "many"
+
+
+def test_a_model_that_gives_nothing_is_told_before_it_costs_much(
+    many: Path, tmp_path: Path, server: ModelServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with model_server(mute) as useless:
+        assert build(many, tmp_path / "out", useless) == 2
+        assert len(useless.requests) < 1 + 3 * (20 + 6)
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "20 of the first 20 pictures gave nothing, the last: caption: expected a sentence" in told
+    assert str(tmp_path / "out" / "answers") in told
+    assert annotations(tmp_path / "out") == {}
+    shutil.rmtree(tmp_path / "out" / "answers")
+    assert build(many, tmp_path / "out", server) == 0
+    assert sum("failure" not in line for line in annotations(tmp_path / "out").values()) == 40
+    assert "failure" in annotations(tmp_path / "out")["broken.png"]
+
+
+def test_failures_among_many_are_noted_as_they_come(many: Path, tmp_path: Path) -> None:
+    def some(number: int, body: dict[str, Any]) -> Answer:
+        picture = open_jpeg(base64.b64decode(body["messages"][0]["content"][0]["image_url"]["url"].partition(",")[2]))
+        return mute(number, body) if picture.width > 325 else answer(number, body)
+
+    with model_server(some) as partly:
+        assert build(many, tmp_path / "out", partly, "--threads", "1") == 0
+    failed = {name for name, line in annotations(tmp_path / "out").items() if "failure" in line}
+    assert len(annotations(tmp_path / "out")) == 41
+    assert 1 < len(failed) < 20
+
+
+def test_failures_are_asked_anew_when_that_is_wanted(pictures: Path, tmp_path: Path, server: ModelServer) -> None:
+    with model_server(mute) as useless:
+        build(pictures, tmp_path / "out", useless)
+        asked = len(useless.requests)
+        assert build(pictures, tmp_path / "out", useless, "--retry-failures") == 0
+        assert len(useless.requests) == 2 * asked - 1, "all but the units' check"
+        build(pictures, tmp_path / "out", useless)
+        assert len(useless.requests) == 2 * asked - 1
+    assert [line["attempt"] for line in annotations(tmp_path / "out").values()] == [1, 1, 1]
+    assert build(pictures, tmp_path / "out", server, "--retry-failures") == 0
+    (file,) = (tmp_path / "out").glob("annotations-*")
+    assert len(lines(file)) == 9
+    build(pictures, tmp_path / "fresh", server)
+    assert records(tmp_path / "out") == records(tmp_path / "fresh")
+
+
+def test_large_pictures_are_annotated_small_and_keep_their_size(tmp_path: Path, server: ModelServer) -> None:
+    (tmp_path / "pictures").mkdir()
+    picture, truth = shapes(["red square", "blue disc"], (3000, 2000))
+    picture.save(tmp_path / "pictures" / "large.png")
+    build(tmp_path / "pictures", tmp_path / "out", server)
+    (line,) = annotations(tmp_path / "out").values()
+    assert line["size"] == [3000, 2000]
+    for each in line["objects"]:
+        mask = load_image(tmp_path / "out" / each["mask"], mask=True)
+        assert mask.size == (1536, 1024)
+        found = np.asarray(mask.resize((3000, 2000), Image.Resampling.NEAREST)) > 0
+        assert (found & truth[each["name"]]).sum() / (found | truth[each["name"]]).sum() > 0.95
+    data = from_dict(DataConfig, yaml.safe_load((tmp_path / "out" / "sources.yaml").read_text())["data"])
+    segment = next(source for source in data.all_sources if source.path is not None and "segment" in source.path)
+    example = open_source(segment, split="train", size=64, seed=0).example(0, 0)
+    assert np.array_equal(np.asarray(example.target).any(axis=-1), example.object_mask)

@@ -60,8 +60,8 @@ class Annotator:
     most_objects: int = 5
     limits: MaskLimits = field(default_factory=MaskLimits)
 
-    def __call__(self, picture: Image.Image) -> Annotation:
-        """The annotation of an RGB picture.
+    def __call__(self, picture: Image.Image, attempt: int = 0) -> Annotation:
+        """The annotation of an RGB picture; another ``attempt`` asks anew.
 
         Raises:
             Unusable: no caption.
@@ -70,7 +70,7 @@ class Annotator:
         shown = for_model(picture)
         jpeg = encode_jpeg(shown)
         look = Turn("user", CAPTION_REQUEST, (jpeg,), pictures_first=True)
-        caption = self._understood((look,), parse_caption, "caption")
+        caption = self._understood((look,), parse_caption, "caption", attempt)
         left_out: dict[str, str] = {}
         names: list[str] = []
         try:
@@ -78,13 +78,14 @@ class Annotator:
                 (look, Turn("assistant", caption), Turn("user", objects_request(self.most_objects))),
                 lambda text: parse_objects(text, self.most_objects),
                 "objects",
+                attempt,
             )
         except Unusable as error:
             left_out["objects"] = str(error)
         places: list[tuple[str, Location]] = []
         for name in names:
             try:
-                place = self.place(name, jpeg, shown.size)
+                place = self.place(name, jpeg, shown.size, attempt)
             except Unusable as error:
                 left_out[name] = str(error)
             else:
@@ -101,19 +102,19 @@ class Annotator:
                 left_out[name] = reason
         return Annotation(caption, objects, left_out)
 
-    def place(self, name: str, jpeg: bytes, size: tuple[int, int]) -> Location | None:
+    def place(self, name: str, jpeg: bytes, size: tuple[int, int], attempt: int = 0) -> Location | None:
         """Where an object is in a picture that was made by ``for_model``; None where the model does not see it.
 
         Raises as a call does.
         """
         question = Turn("user", location_request(name, size, self.units), (jpeg,), pictures_first=True)
-        return self._understood((question,), lambda text: parse_location(text, size, self.units), "place")
+        return self._understood((question,), lambda text: parse_location(text, size, self.units), "place", attempt)
 
-    def _understood(self, dialogue: tuple[Turn, ...], parse: Callable[[str], T], what: str) -> T:
+    def _understood(self, dialogue: tuple[Turn, ...], parse: Callable[[str], T], what: str, attempt: int) -> T:
         """An answer that can be read; one that cannot goes back with the reason: the same question would get the same."""
         reason = ""
         for _ in range(TRIES):
-            reply = self.asker.ask(dialogue, self.asker.name(dialogue), note={"about": what})
+            reply = self.asker.ask(dialogue, self.asker.name(dialogue), attempt=attempt, note={"about": what})
             answer = without_thoughts(reply.text)
             try:
                 if reply.cut:

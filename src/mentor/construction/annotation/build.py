@@ -6,10 +6,9 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
-
-from PIL import Image
 
 from mentor.construction.annotation.annotator import Annotation, Annotator, Unusable
 from mentor.construction.annotation.store import AnnotationFile
@@ -17,10 +16,14 @@ from mentor.data.images import load_image
 from mentor.vlm.client import ModelDown, QuestionFailed
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
-Outcome = tuple[Image.Image, Annotation] | Unusable | QuestionFailed
+Outcome = tuple[tuple[int, int], Annotation] | ValueError | Unusable | QuestionFailed
 SMALLEST = 64
 """Pixels of the shorter side, below which a picture is no training target."""
 LONGEST_SHAPE = 16
+LARGEST = 1536
+"""Pixels of the longer side that a picture is annotated at: masks of 24 megapixels take a gigabyte, and none is trained on."""
+TRIAL = 20
+"""So many new pictures are tried before any is noted as one that gives nothing: it may be the model that does."""
 
 
 @dataclass
@@ -72,25 +75,37 @@ def annotate_folder(
     """Annotates the pictures ``names`` of ``folder`` that ``file`` does not hold yet.
 
     A picture that cannot be read or described becomes a failure in ``file``; one that the model did not answer about is left
-    out, for the next run. Raises ``ModelDown`` when the model answers nobody; what is finished is kept.
+    out, for the next run. Raises ``ModelDown`` when the model answers nobody, or nothing that can be used about most of the
+    first ``TRIAL`` new pictures, which are no failures then; what is finished is kept.
     """
     missing = (name for name in names if name not in file.done)
     now = Progress(sum(name in file.done for name in names), len(names))
+    tried, unusable, failures = 0, list[str](), dict[str, str]()
     annotator.asker.start()
     with ThreadPoolExecutor(annotator.asker.model.threads) as threads:
         try:
-            for name, outcome in _outcomes(threads, lambda name: _one(folder / name, annotator), missing, annotator):
+            for name, outcome in _outcomes(threads, partial(_one, folder, annotator, file), missing, annotator):
+                new = name not in file.failed and not isinstance(outcome, ValueError | QuestionFailed)
+                tried += new
                 match outcome:
                     case QuestionFailed():
                         now.unanswered, now.reason = now.unanswered + 1, str(outcome)
-                    case Unusable():
-                        file.add_failure(name, str(outcome))
-                        now.done, now.failures = now.done + 1, now.failures + 1
-                    case (picture, annotation):
-                        file.add(name, picture, annotation)
+                    case Unusable() | ValueError():
+                        failures[name] = str(outcome)
+                        unusable += [str(outcome)] if new else []
+                    case (size, annotation):
+                        file.add(name, size, annotation)
                         now.done, now.objects = now.done + 1, now.objects + len(annotation.objects)
+                if tried == TRIAL and len(unusable) > TRIAL // 2:
+                    raise ModelDown(
+                        f"{len(unusable)} of the first {TRIAL} pictures gave nothing, the last: {unusable[-1]}. The answers are "
+                        f"in {annotator.asker.folder}: see what is wrong with the model, and delete them to ask it anew"
+                    )
+                if tried >= TRIAL:
+                    _note(failures, file, now)
                 if report is not None:
                     report(now)
+            _note(failures, file, now)
         except ModelDown as error:
             raise ModelDown(f"{error}; {now.done} of {now.total} pictures are done: run again to go on") from error
         finally:
@@ -99,17 +114,23 @@ def annotate_folder(
     return now
 
 
-def _one(path: Path, annotator: Annotator) -> Outcome:
+def _note(failures: dict[str, str], file: AnnotationFile, now: Progress) -> None:
+    now.done, now.failures = now.done + len(failures), now.failures + len(failures)
+    for name in list(failures):
+        file.add_failure(name, failures.pop(name))
+
+
+def _one(folder: Path, annotator: Annotator, file: AnnotationFile, name: str) -> Outcome:
     try:
-        picture = load_image(path)
+        picture = load_image(folder / name)
     except ValueError as error:
-        return Unusable(str(error))
-    if min(picture.size) < SMALLEST or max(picture.size) > LONGEST_SHAPE * min(picture.size):
-        return Unusable(
-            f"{picture.width} x {picture.height} pixels; wanted are {SMALLEST} a side or more, and no strips"
-        )
+        return error
+    size = picture.size
+    if min(size) < SMALLEST or max(size) > LONGEST_SHAPE * min(size):
+        return ValueError(f"{size[0]} x {size[1]} pixels; wanted are {SMALLEST} a side or more, and no strips")
+    picture.thumbnail((LARGEST, LARGEST))
     try:
-        return picture, annotator(picture)
+        return size, annotator(picture, file.attempt(name))
     except (Unusable, QuestionFailed) as error:
         return error
 

@@ -1,7 +1,7 @@
 """Annotations on disk: a line for each picture, written when it is finished, and the masks beside it.
 
 ``annotations-00003-of-00016.jsonl`` holds share 3 of 16; which share a picture belongs to follows from its name alone. A run
-that was stopped goes on after its last whole line.
+that was stopped goes on after its last whole line. Of several lines about a picture the last one counts.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ class AnnotationFile:
     def __init__(self, folder: Path, share: int, shares: int) -> None:
         self.folder, self.path = folder, folder / f"annotations-{share:05d}-of-{shares:05d}.jsonl"
         self.done: set[str] = set()
+        self.failed: dict[str, int] = {}
+        """Pictures that give nothing -> which attempt said so last, from 0."""
 
     @classmethod
     @contextmanager
@@ -52,7 +54,10 @@ class AnnotationFile:
                 raise ValueError(f"{others[0]} is a share of another whole: keep to one N of --share I/N in {folder}")
             file._cut()
             file.path.touch()  # a share may be without pictures
-            file.done = {line["picture"] for line in read_lines(file.path)}
+            for line in read_lines(file.path):
+                file.done.add(line["picture"])
+                if "failure" in line:
+                    file.failed[line["picture"]] = line.get("attempt", 0)
             yield file
 
     def _cut(self) -> None:
@@ -64,8 +69,16 @@ class AnnotationFile:
                 with self.path.open("r+b") as file:
                     file.truncate(end)
 
-    def add(self, name: str, picture: Image.Image, annotation: Annotation) -> None:
-        """Writes the masks, then the line that says they are there."""
+    def retry_failures(self) -> None:
+        """Pictures that give nothing are no longer done."""
+        self.done -= self.failed.keys()
+
+    def attempt(self, name: str) -> int:
+        """How often a picture gave nothing so far."""
+        return self.failed.get(name, -1) + 1
+
+    def add(self, name: str, size: tuple[int, int], annotation: Annotation) -> None:
+        """Writes the masks, then the line that says they are there; ``size``: the picture's width and height in its file."""
         objects = []
         for number, each in enumerate(annotation.objects):
             mask = Path(MASKS) / name / f"{number}.png"
@@ -81,12 +94,12 @@ class AnnotationFile:
                     "mask": mask.as_posix(),
                 }
             )
-        line = {"picture": name, "size": list(picture.size), "caption": annotation.caption, "objects": objects}
+        line = {"picture": name, "size": list(size), "caption": annotation.caption, "objects": objects}
         self._append(line | {"left_out": annotation.left_out})
 
     def add_failure(self, name: str, reason: str) -> None:
         """Notes that a picture gives nothing, so that it is not tried again."""
-        self._append({"picture": name, "failure": reason})
+        self._append({"picture": name, "failure": reason, "attempt": self.attempt(name)})
 
     def _append(self, line: dict[str, Any]) -> None:
         with self.path.open("a", encoding="ascii") as file:  # names of files need not be text
@@ -121,18 +134,18 @@ def shares_in(folder: Path) -> list[Path]:
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of one share, sorted by their pictures' names; ``ValueError`` for what is no annotation.
+    """The last whole line about each picture of one share, sorted by their names; ``ValueError`` for what is no annotation.
 
     A last line that is still being written is left out. Only names and places are held in memory.
     """
-    places: list[tuple[str, int]] = []
+    places: dict[str, int] = {}
     with path.open("rb") as file:
         place = 0
         for number, data in enumerate(file, 1):
             if data.endswith(b"\n"):
-                places.append((_line(data, path, number)["picture"], place))
+                places[_line(data, path, number)["picture"]] = place
             place += len(data)
-        for _, place in sorted(places):
+        for _, place in sorted(places.items()):
             file.seek(place)
             yield json.loads(file.readline())
 
