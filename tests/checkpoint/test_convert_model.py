@@ -402,10 +402,11 @@ def test_bytes_are_told_until_all_are_done(files, tmp_path):
 
 
 def test_a_folder_with_other_files_is_left_alone(files, tmp_path):
-    (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(ValueError, match=r"holds other files \(thesis.txt\)"):
-        convert(files, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "README.md").write_text("years of work")
+    with pytest.raises(ValueError, match=r"holds README.md and no model of mentor"):
+        convert(files, tmp_path / "own")
+    assert [path.name for path in (tmp_path / "own").iterdir()] == ["README.md"]
 
 
 @pytest.mark.parametrize("before", [False, True])

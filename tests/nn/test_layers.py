@@ -46,6 +46,16 @@ def test_rms_norm_has_no_second_derivative():
         (x.sum() + grad.square().sum()).backward()
 
 
+def test_bfloat16_is_rounded_once_where_no_gradient_is_wanted():
+    """As LlamaGen's norm: computed in float32, cast, then multiplied; also more rows than the native kernels take."""
+    norm, x = RMSNorm(256).bfloat16(), torch.randn(100, 256, generator=torch.Generator().manual_seed(0)).bfloat16()
+    with torch.no_grad():
+        norm.weight.uniform_(0.5, 1.5, generator=torch.Generator().manual_seed(1))
+        wide = x.float()
+        expected = (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + norm.eps)).bfloat16() * norm.weight
+        assert (norm(x) == expected).float().mean() > 0.999
+
+
 def test_rms_norm_keeps_bfloat16_and_stays_close_to_float32():
     torch.manual_seed(0)
     x = torch.randn(16, 256)
