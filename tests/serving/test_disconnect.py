@@ -14,6 +14,7 @@ from mentor import MentorPipeline
 from mentor.serving import gate, images
 from mentor.serving.app import create_app
 from mentor.serving.jobs import Request
+from mentor.serving.mailbox import Mailbox
 from mentor.serving.settings import ServeSettings
 
 
@@ -146,6 +147,9 @@ def test_an_answer_that_nobody_reads_is_over(
     monkeypatch.setattr(gate, "SEND_SECONDS", 0.05)
     monkeypatch.setattr(images, "BEAT", 1)
 
+    closed: list[Mailbox] = []
+    monkeypatch.setattr(Mailbox, "close", lambda mailbox: closed.append(mailbox))
+
     def line() -> Line:
         made = Line({"prompt": "fox" if stream else "", "stream": stream})  # without a prompt an error is told at once
         made.scope["asgi"] = {"version": "3.0", "spec_version": version}
@@ -161,6 +165,7 @@ def test_an_answer_that_nobody_reads_is_over(
 
     served(pipeline, line, nothing)
     assert [request.cancelled.is_set() for request in requests] == [True] * stream
+    assert len(closed) == len(requests)  # what was not sent is let go at once
 
 
 def test_a_stream_that_waits_says_so(

@@ -39,5 +39,18 @@ def test_no_finished_picture_is_lost() -> None:
     assert fetched(Done(1, GREY), Done(0, GREY), failed) == [Done(1, GREY), Done(0, GREY), failed, None]
 
 
+def test_once_closed_it_holds_nothing() -> None:
+    async def run() -> dict[object, Event]:
+        mailbox = Mailbox()
+        mailbox.put(Done(0, GREY))
+        await asyncio.sleep(0)
+        mailbox.close()
+        mailbox.put(Done(1, GREY))
+        await asyncio.sleep(0)
+        return dict(mailbox._kept)
+
+    assert asyncio.run(run()) == {}
+
+
 def test_nothing_is_told_by_none() -> None:
     assert fetched() == [None]

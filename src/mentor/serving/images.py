@@ -9,7 +9,7 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
@@ -173,16 +173,17 @@ async def _until_the_last(
             yield event
     finally:
         request.cancelled.set()
+        events.close()
 
 
 class _EventStream(StreamingResponse):
     """Server-sent events; when they end, for whatever reason and even before they began, the request is over."""
 
-    def __init__(self, request: jobs.Request, content: AsyncIterator[str]) -> None:
+    def __init__(self, request: jobs.Request, content: AsyncGenerator[str, None]) -> None:
         # The first header keeps nginx from collecting them.
         headers = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
         super().__init__(content, media_type="text/event-stream", headers=headers)
-        self._request = request
+        self._request, self._content = request, content
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -190,6 +191,7 @@ class _EventStream(StreamingResponse):
                 await super().__call__(scope, receive, send)
         finally:
             self._request.cancelled.set()
+            await self._content.aclose()  # Starlette leaves it, and all it holds, to the garbage collector
 
 
 async def _stream(
@@ -198,7 +200,7 @@ async def _stream(
     request: jobs.Request,
     png: Callable[[Done | Partial], str],
     served: Service,
-) -> AsyncIterator[str]:
+) -> AsyncGenerator[str, None]:
     """Server-sent events, one for each unfinished and each finished picture; ``index`` and ``seed`` tell which it is."""
     shown = Counter[int]()
     quiet = 0

@@ -17,12 +17,15 @@ class Mailbox:
         self._loop = asyncio.get_running_loop()
         self._kept: dict[tuple[type[Event], int], Event] = {}
         self._came = asyncio.Event()
+        self._closed = False
 
     def put(self, event: Event) -> None:
         """Takes an event, from any thread."""
         self._loop.call_soon_threadsafe(self._keep, event)
 
     def _keep(self, event: Event) -> None:
+        if self._closed:
+            return
         self._kept[type(event), -1 if isinstance(event, Failed) else event.index] = event
         self._came.set()
 
@@ -37,3 +40,8 @@ class Mailbox:
         if not self._kept:
             self._came.clear()
         return event
+
+    def close(self) -> None:
+        """Lets go of everything that was not fetched, and of what still comes: the request outlives its asker for a while."""
+        self._closed = True
+        self._kept.clear()
