@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -60,3 +61,15 @@ def test_no_target_of_the_held_out_split_is_drawn_in_training(tmp_path: Path) ->
     assert len(held) == 4, "as many pictures as asked, the same of every source"
     assert {task for task, _ in drawn["held_out"]} == {task for task, _ in drawn["train"]}
     assert len(drawn["held_out"]) == 5 * len(held)
+
+
+def test_an_endless_source_holds_nothing_out_of_the_others(tmp_path: Path) -> None:
+    _annotated(tmp_path / "data")
+    sources: list[dict[str, Any]] = [
+        {"kind": "pictures", "path": str(tmp_path / "data"), "options": {"subject": "thing"}},
+        {"kind": "released", "path": str(tmp_path / "data" / "text_to_image.jsonl")},
+    ]
+    data = from_dict(DataConfig, {"sources": sources, "held_out": 4})
+    mixtures = recipe_samples(data, 0, Processor(CONFIG, text_tokenizer()), tmp_path / "rejects.jsonl")
+    for mixture in mixtures.values():
+        assert {mixture.sample(index).task for index in range(12)} == {"own_subject", "text_to_image"}

@@ -29,7 +29,7 @@ class Numbers:
     def __len__(self) -> int:
         return self.size
 
-    def targets(self) -> NDArray[np.int64]:
+    def target_numbers(self) -> NDArray[np.int64]:
         return np.array([text_number(f"{self.name} {record}") for record in range(self.size)], np.int64)
 
     def example(self, record: int, seed: int, peers: Peers | None = None) -> Example:
@@ -113,7 +113,7 @@ def test_a_picture_that_one_source_holds_out_is_held_out_of_all() -> None:
             super().__init__(name, size)
             self.each = each
 
-        def targets(self) -> NDArray[np.int64]:
+        def target_numbers(self) -> NDArray[np.int64]:
             return np.array([text_number(str(record // self.each)) for record in range(self.size)], np.int64)
 
     sources = [Several("a", 300, 1), Several("b", 600, 2), Several("c", 40, 1), Numbers("endless", 0)]

@@ -63,7 +63,7 @@ class PicturesSource:
     def held(self) -> str:
         return f"{len(self.references)} pictures"
 
-    def targets(self) -> NDArray[np.int64]:
+    def target_numbers(self) -> NDArray[np.int64]:
         return np.empty(0, np.int64)
 
     def example(self, record: int, seed: int, peers: Peers | None = None) -> Example:

@@ -56,4 +56,4 @@ def index_sources(data: DataConfig) -> None:
         if config.weight > 0 and config.kind not in ("corpus", "pictures"):
             source = open_source(config, split="train", size=1, seed=0, opened=opened)
             if data.held_out:
-                source.targets()
+                source.target_numbers()

@@ -137,7 +137,7 @@ class SourceMixture:
 
 def _held_out(sources: Sequence[Source], wanted: int) -> list[NDArray[np.int64]]:
     """Numbers of the records of each source, sorted, that are held out: those whose target is held out of any source."""
-    targets = [source.targets() if wanted else np.empty(0, np.int64) for source in sources]
+    targets = [source.target_numbers() if wanted else np.empty(0, np.int64) for source in sources]
     apart = np.unique(np.concatenate([_first(each, min(wanted, -(-len(each) // 10))) for each in targets]))
     held = [np.flatnonzero(np.isin(each, apart)) for each in targets]
     for source, numbers, each in zip(sources, held, targets, strict=True):

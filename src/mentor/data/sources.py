@@ -48,7 +48,7 @@ class Source(Protocol):
         """How much there is to draw from, in words: with more or less of it the samples are others."""
         ...
 
-    def targets(self) -> NDArray[np.int64]:
+    def target_numbers(self) -> NDArray[np.int64]:
         """int64 [records]: a number for the picture that each draws, the same wherever the picture is drawn."""
         ...
 
@@ -73,7 +73,7 @@ class CorpusSource:
     def held(self) -> str:
         return f"{len(self.mixture.corpus.cutouts)} cut-outs, {len(self.mixture.corpus.backgrounds)} backgrounds"
 
-    def targets(self) -> NDArray[np.int64]:
+    def target_numbers(self) -> NDArray[np.int64]:
         return np.empty(0, np.int64)
 
     def example(self, record: int, seed: int, peers: Peers | None = None) -> Example:
@@ -107,7 +107,7 @@ class RecordSource:
     def held(self) -> str:
         return f"{len(self)} of {len(self.records)} records"
 
-    def targets(self) -> NDArray[np.int64]:
+    def target_numbers(self) -> NDArray[np.int64]:
         numbers = target_numbers(self.records, self.options)
         return numbers if self.chosen is None else numbers[self.chosen]
 
