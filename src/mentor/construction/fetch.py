@@ -107,11 +107,32 @@ def obtain(package: Package, cache: Path) -> Path:
 
 
 def open_archive(path: Path) -> tarfile.TarFile:
-    """The files inside a downloaded .tgz or .deb as an open tar archive."""
-    if path.suffix == ".deb":
-        content = subprocess.run(["dpkg-deb", "--fsys-tarfile", str(path)], check=True, capture_output=True).stdout
-        return tarfile.open(fileobj=io.BytesIO(content))
-    return tarfile.open(path)
+    """The files inside a downloaded .tgz or .deb as an open tar archive; ValueError for a .deb that cannot be read."""
+    if path.suffix != ".deb":
+        return tarfile.open(path)
+    name, data = _files_of_deb(path)
+    try:
+        return tarfile.open(fileobj=io.BytesIO(data))
+    except tarfile.ReadError as error:
+        # zst from Python 3.14 on, the others where Python was built with their libraries.
+        raise ValueError(
+            f"{path}: this Python does not read its {name} ({sys.version.split()[0]}): install "
+            f"{'Python 3.14 or newer' if name.endswith('.zst') else 'a Python with lzma'}"
+        ) from error
+
+
+def _files_of_deb(path: Path) -> tuple[str, bytes]:
+    """Name and bytes of the tar archive of a Debian package's files: an ``ar`` container, whose headers have 60 bytes."""
+    data, place = path.read_bytes(), 8
+    while data.startswith(b"!<arch>\n") and place + 60 <= len(data):
+        name, size = data[place : place + 16].decode("latin-1").strip(" /"), data[place + 48 : place + 58].strip()
+        if not size.isdigit():
+            break
+        start = place + 60
+        if name.startswith("data.tar"):
+            return name, data[start : start + int(size)]
+        place = start + int(size) + int(size) % 2  # members begin at even places
+    raise ValueError(f"{path} is no Debian package: no data.tar in it")
 
 
 def read_member(archive: tarfile.TarFile, name: str) -> bytes:

@@ -98,8 +98,8 @@ def annotate_folder(
                         now.done, now.objects = now.done + 1, now.objects + len(annotation.objects)
                 if tried == TRIAL and len(unusable) > TRIAL // 2:
                     raise ModelDown(
-                        f"{len(unusable)} of the first {TRIAL} pictures gave nothing, the last: {unusable[-1]}. The answers are "
-                        f"in {annotator.asker.folder}: see what is wrong with the model, and delete them to ask it anew"
+                        f"{len(unusable)} of the first {TRIAL} pictures gave nothing, the last: {unusable[-1]}. The answers "
+                        f"are in {annotator.asker.folder}: see what is wrong with the model, and delete them to ask it anew"
                     )
                 if tried >= TRIAL:
                     _note(failures, file, now)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import hashlib
 import io
 import json
 import tarfile
+import zlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -75,7 +75,8 @@ def _tar(entries: Iterable[Entry]) -> bytes:
                 info = tarfile.TarInfo(f"{entry.meta['key']}.{suffix}")
                 info.size = len(data)
                 archive.addfile(info, io.BytesIO(data))
-    return gzip.compress(stream.getvalue(), compresslevel=9, mtime=0)
+    # Not the gzip module, whose header names another system from Python 3.13 on.
+    return zlib.compress(stream.getvalue(), 9, wbits=31)
 
 
 def _split(entries: list[Entry]) -> list[list[Entry]]:
