@@ -226,7 +226,7 @@ def test_another_model_is_not_found(openai_client: openai.OpenAI) -> None:
         ({}, {"image": ("x.png", b"no picture")}, "x.png: not a picture"),
         ({}, {"image": ("x.png", png()[:-30])}, "x.png: the picture is damaged or cut off"),
         ({}, {"image": ("x.png", b"")}, "x.png: not a picture"),
-        ({}, {"image": ("x.ico", icon())}, "x.ico: expected a picture, got an icon (ICO); save it as PNG"),
+        ({}, {"image": ("x.ico", icon())}, "x.ico: not a picture"),
         ({}, {"image": ("bomb.png", bomb())}, "bomb.png: too large to open safely"),
         ({}, {"mask": ("x.png", png())}, "unexpected file 'mask'"),
         ({"image": "x"}, {"other": ("x.png", png())}, "unexpected text 'image'"),

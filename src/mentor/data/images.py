@@ -16,7 +16,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 # Named, so that a file can never reach Pillow's readers that start other programs (EPS) or need a viewer's context.
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "ICO", "JPEG2000")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "JPEG2000")
 
 
 def _phones() -> tuple[str, ...]:
@@ -28,8 +28,15 @@ def _phones() -> tuple[str, ...]:
     return tuple(name for name in ("AVIF", "HEIF") if name in Image.OPEN)
 
 
-FILE_FORMATS = (*FORMATS, *_phones())
-"""What a file of one's own may be; bytes that others send are of ``FORMATS``."""
+FILE_FORMATS = (*FORMATS, "ICO", *_phones())
+"""What a file of one's own may be. Bytes that others send are of ``FORMATS``: Pillow unpacks an icon while it opens it, before
+its size can be checked."""
+_PHONES = {"AVIF": (".avif",), "HEIF": (".heic", ".heif")}
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".tga", ".ico", ".jp2"),
+    *(suffix for name, suffixes in _PHONES.items() if name in FILE_FORMATS for suffix in suffixes),
+)
+"""How the names of such files end."""
 # ``catch_warnings`` changes the settings of all threads: two at once could leave them changed.
 _warnings = threading.Lock()
 # What Pillow's readers raise on damaged data.

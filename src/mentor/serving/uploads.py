@@ -27,8 +27,6 @@ MOST_PIXELS = 50_000_000
 MOST_FIELDS, LONGEST_FIELD = 64, 64 * 2**10
 PATIENCE = 120.0
 """Seconds that a request may take to arrive: one that trickles keeps others out in the end."""
-ICO = b"\x00\x00\x01\x00"
-"""Pillow unpacks an icon while it opens it, before anyone can ask for its size."""
 
 Reference = dict[str, str]
 """``file`` and ``sha256`` of a reference image, for what a picture remembers."""
@@ -130,8 +128,6 @@ def _prompt(
     for upload in uploads:
         name, data = upload.filename or "image", upload.file.read()
         with users_mistakes("image", name):
-            if data.startswith(ICO):
-                raise ValueError("expected a picture, got an icon (ICO); save it as PNG")
             pictures.append(pipeline.processor.square(decode_image(data, most_pixels=MOST_PIXELS)))
         references.append({"file": name, "sha256": hashlib.sha256(data).hexdigest()})
     subjects = [subject for subject in body.subject if subject.strip()]
