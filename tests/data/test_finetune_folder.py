@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mentor.data.finetune_folder import MOST, SUFFIXES, picture_files, read_captions, read_pictures, unread
+from mentor.data.finetune_folder import MOST, picture_files, read_captions, read_pictures, unread
+from mentor.data.images import SUFFIXES
 
 
 def _cutout(path: Path, size: tuple[int, int] = (40, 30)) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import socket
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -52,6 +53,38 @@ def test_without_key_and_token_limit_none_is_sent() -> None:
     with model_server(lambda number, body: Answer()) as server:
         Endpoint(server.url, "pinned").ask(DIALOGUE, 0)
     assert "Authorization" not in server.headers[0] and "max_tokens" not in server.requests[0]
+
+
+def test_no_temperature_may_be_sent() -> None:
+    with model_server(lambda number, body: Answer()) as server:
+        judge = Endpoint(server.url, "pinned", temperature=None)
+        judge.ask(DIALOGUE, 0)
+    assert "temperature" not in server.requests[0]
+    assert judge.settings["temperature"] is None
+
+
+def test_a_model_that_knows_the_limit_by_its_new_name_alone() -> None:
+    """OpenAI's reasoning models: asked twice once, then under the name that they know."""
+
+    def strict(number: int, body: dict[str, Any]) -> Answer:
+        said = (
+            b'{"error": {"message": "Unsupported parameter: \'max_tokens\'. Use \'max_completion_tokens\' instead."}}'
+        )
+        return Answer(status=400, body=said) if "max_tokens" in body else Answer("Score: 3")
+
+    with model_server(strict) as server:
+        judge = Endpoint(server.url, "pinned", max_tokens=77)
+        assert [judge.ask(DIALOGUE, 0).text for _ in range(2)] == ["Score: 3"] * 2
+    assert ["max_tokens" in body for body in server.requests] == [True, False, False]
+    assert [body.get("max_completion_tokens") for body in server.requests] == [None, 77, 77]
+    assert judge.settings["max_tokens"] == 77
+
+
+def test_other_refusals_are_not_sent_again() -> None:
+    with model_server(lambda number, body: Answer(status=400, body=b"no such seed")) as server:
+        with pytest.raises(QuestionFailed, match="no such seed"):
+            Endpoint(server.url, "pinned", max_tokens=77).ask(DIALOGUE, 0)
+        assert len(server.requests) == 1
 
 
 def test_a_refusal_without_key_says_which_variable_to_set() -> None:

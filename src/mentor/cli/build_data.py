@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,12 +81,12 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--retry-failures", action="store_true", help="ask anew about pictures that gave nothing in earlier runs"
     )
-    numbers: dict[str, tuple[type, Any, str]] = {
+    numbers: dict[str, tuple[Callable[[str], Any], Any, str]] = {
         "--objects": (int, 5, "objects of a picture at most"),
         "--threads": (int, 8, "pictures that the model is asked about at once"),
         "--timeout": (float, 120.0, "seconds without an answer after which a question is asked again"),
-        "--temperature": (float, 0.0, "of the model's answers"),
-        "--max-tokens": (int, 512, "of one answer"),
+        "--temperature": (number_or_none, 0.0, "of the model's answers; none: the endpoint's own"),
+        "--max-tokens": (int, 512, "of one answer; 0: no limit but the endpoint's own"),
         "--seed": (int, 0, "sent with the questions"),
     }
     for flag, (kind, default, text) in numbers.items():
@@ -105,12 +106,15 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check the arguments, ask and segment, write the records."""
     share, shares = _share(args.share)
-    counted = ("objects", args.objects), ("threads", args.threads), ("n", args.n), ("max-tokens", args.max_tokens)
-    for flag, value in counted:
+    for flag, value in ("objects", args.objects), ("threads", args.threads), ("n", args.n):
         if value is not None and value < 1:
             raise ValueError(f"--{flag}: expected 1 or more, got {value}")
-    if not args.temperature >= 0:
-        raise ValueError(f"--temperature: expected 0 or more, got {args.temperature}")
+    if args.temperature is not None and not args.temperature >= 0:
+        raise ValueError(f"--temperature: expected 0 or more, or none, got {args.temperature}")
+    if args.max_tokens < 0:
+        raise ValueError(f"--max-tokens: expected 1 or more, or 0 for no limit, got {args.max_tokens}")
+    if args.vlm_url == LOCAL and (args.temperature is None or not args.max_tokens):
+        raise ValueError("--temperature, --max-tokens: a model on this computer needs both, for example 0 and 512")
     from mentor.construction.annotation.build import find_pictures
     from mentor.construction.annotation.quality import MaskLimits
     from mentor.construction.annotation.store import check_complete
@@ -119,9 +123,12 @@ def run(args: argparse.Namespace) -> int:
     limits = MaskLimits(**{each.name: getattr(args, each.name) for each in fields(MaskLimits)})
     if args.out.resolve() == args.pictures.resolve():
         raise ValueError(f"--out: {args.out} is the folder of the pictures; give another one, it may lie inside")
-    backgrounds = [] if args.backgrounds is None else find_pictures(args.backgrounds, without=args.out)
+    backgrounds = [] if args.backgrounds is None else find_pictures(args.backgrounds, without=args.out)[0]
     if not args.records_only:
-        _annotate(args, limits, find_pictures(args.pictures, without=args.out)[: args.n], share, shares)
+        names, others = find_pictures(args.pictures, without=args.out)
+        _annotate(args, limits, names[: args.n], share, shares)
+        if others:
+            print(f"left out: {others} files of {args.pictures} whose names do not end as pictures' do")
         if shares > 1:
             print("when all shares are done, the same command with --records-only writes the records")
             return 0
@@ -178,6 +185,10 @@ def _annotate(args: argparse.Namespace, limits: MaskLimits, names: list[str], sh
     )
 
 
+def number_or_none(text: str) -> float | None:
+    return None if text == "none" else float(text)
+
+
 def _share(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"(\d+)/(\d+)", text)
     share, shares = (int(found[1]), int(found[2])) if found else (0, 0)
@@ -208,7 +219,7 @@ def _annotator(args: argparse.Namespace, limits: MaskLimits) -> Annotator:
             temperature=args.temperature,
             timeout=args.timeout,
             threads=args.threads,
-            max_tokens=args.max_tokens,
+            max_tokens=args.max_tokens or None,
         )
     segmenter: Segmenter = (
         Contrast() if args.segmenter == CONTRAST else SegmentAnything.load(args.segmenter, device=device)

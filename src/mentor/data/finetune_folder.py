@@ -10,13 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from mentor.data.images import FILE_FORMATS, load_image
+from mentor.data.images import FILE_FORMATS, SUFFIXES, load_image
 
-_PHONES = {"AVIF": (".avif",), "HEIF": (".heic", ".heif")}
-SUFFIXES = (
-    *(".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".tga", ".ico", ".jp2"),
-    *(suffix for name, suffixes in _PHONES.items() if name in FILE_FORMATS for suffix in suffixes),
-)
 MOST = 100
 """More pictures are a data set, which ``pairs`` read without holding all of it in memory."""
 

@@ -100,7 +100,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 class Endpoint:
-    """A model behind ``url``/chat/completions. Raises ``ValueError`` for an address that is not http(s)."""
+    """A model behind ``url``/chat/completions; what is None is not sent. Raises ``ValueError`` for an address not http(s)."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class Endpoint:
         *,
         key: str | None = None,
         key_variable: str = "OPENAI_API_KEY",
-        temperature: float = 1.0,
+        temperature: float | None = 1.0,
         timeout: float = 120.0,
         threads: int = 8,
         max_tokens: int | None = None,
@@ -125,26 +125,34 @@ class Endpoint:
         self.name, self.threads = name, threads
         self.settings: Mapping[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, "detail": "high"}
         self._address = url.rstrip("/").removesuffix("/chat/completions") + "/chat/completions"
+        self._limit = "max_tokens"
         self._key, self._key_variable, self._timeout = key, key_variable, timeout
         self._opener = urllib.request.build_opener(_NoRedirects)
 
     def ask(self, dialogue: Sequence[Turn], seed: int) -> Reply:
         """One request."""
-        asked: dict[str, Any] = {
-            "model": self.name,
-            "messages": [_message(turn) for turn in dialogue],
-            "temperature": self.settings["temperature"],
-            "seed": seed,
-        }
-        if self.settings["max_tokens"] is not None:
-            asked["max_tokens"] = self.settings["max_tokens"]
-        return _reply(self._post(json.dumps(asked).encode()))
+        messages = [_message(turn) for turn in dialogue]
+        asked: dict[str, Any] = {"model": self.name, "messages": messages, "seed": seed}
+        if self.settings["temperature"] is not None:
+            asked["temperature"] = self.settings["temperature"]
+        if self.settings["max_tokens"] is None:
+            return _reply(self._post(asked))
+        limit, tokens = self._limit, self.settings["max_tokens"]
+        try:
+            return _reply(self._post({**asked, limit: tokens}))
+        except QuestionFailed as error:
+            if limit != "max_tokens" or not (str(error).startswith("HTTP 400") and limit in str(error)):
+                raise
+        # OpenAI's reasoning models know the limit under this name alone, many servers under the other.
+        reply = _reply(self._post({**asked, "max_completion_tokens": tokens}))
+        self._limit = "max_completion_tokens"
+        return reply
 
-    def _post(self, data: bytes) -> bytes:
+    def _post(self, asked: dict[str, Any]) -> bytes:
         headers = {"Content-Type": "application/json"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
-        request = urllib.request.Request(self._address, data, headers, method="POST")
+        request = urllib.request.Request(self._address, json.dumps(asked).encode(), headers, method="POST")
         try:
             with self._opener.open(request, timeout=self._timeout) as response:
                 return response.read()

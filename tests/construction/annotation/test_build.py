@@ -104,6 +104,18 @@ def test_the_records_make_every_task_of_the_paper(pictures: Path, tmp_path: Path
     }
 
 
+def test_pictures_and_records_may_be_moved_together(pictures: Path, tmp_path: Path, server: ModelServer) -> None:
+    (tmp_path / "there").mkdir()
+    build(pictures, tmp_path / "out", server)
+    text = (tmp_path / "out" / "sources.yaml").read_text()
+    assert "data.folder" in text.splitlines()[1]
+    for name in ("out", "pictures"):
+        (tmp_path / name).rename(tmp_path / "there" / name)
+    moved = yaml.safe_load(text)["data"] | {"folder": str(tmp_path / "there" / "out")}
+    for source in from_dict(DataConfig, moved).all_sources:
+        open_source(source, split="train", size=64, seed=0).example(0, 0)
+
+
 def test_a_second_run_asks_nothing_and_changes_nothing(pictures: Path, tmp_path: Path, server: ModelServer) -> None:
     build(pictures, tmp_path / "out", server)
     before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
@@ -244,6 +256,22 @@ def test_what_it_wrote_itself_is_no_picture(pictures: Path, server: ModelServer)
     assert annotations(pictures / "made").keys() == NAMES.keys()
 
 
+def test_files_with_other_endings_are_counted(
+    pictures: Path, tmp_path: Path, server: ModelServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shapes(["red square"])[0].save(pictures / "four.ppm")
+    (pictures / "deep" / "video.mp4").touch()
+    (pictures / ".hidden").touch()
+    build(pictures, tmp_path / "out", server)
+    assert f"left out: 2 files of {pictures} whose names" in capsys.readouterr().out
+    assert annotations(tmp_path / "out").keys() == {*NAMES, "four.ppm"}
+
+
+def test_a_model_without_temperature_and_limit(pictures: Path, tmp_path: Path, server: ModelServer) -> None:
+    assert build(pictures, tmp_path / "out", server, "--temperature", "none", "--max-tokens", "0") == 0
+    assert not any({"temperature", "max_tokens"} & body.keys() for body in server.requests)
+
+
 def test_pictures_that_cannot_be_used_are_noted_once(pictures: Path, tmp_path: Path, server: ModelServer) -> None:
     (pictures / "cut.png").write_bytes((pictures / "one.png").read_bytes()[:100])
     Image.new("RGB", (20, 300)).save(pictures / "thin.png")
@@ -356,6 +384,8 @@ def test_unanswered_pictures_are_left_for_the_next_run(
         (["--objects", "0"], "--objects: expected 1 or more, got 0"),
         (["--min-area", "2"], "min-area: expected 0 to 1, got 2.0"),
         (["--temperature", "nan"], "--temperature: expected 0 or more"),
+        (["--max-tokens", "-1"], "--max-tokens: expected 1 or more, or 0 for no limit"),
+        (["--vlm-url", "local", "--max-tokens", "0"], "a model on this computer needs both"),
         (["--segmenter", "no-such-folder/sam"], "cannot be loaded as a Segment Anything model"),
         (["--backgrounds", "nowhere"], "nowhere is no folder"),
         (["--vlm-url", ""], "--vlm-url, --vlm-model: name the vision-language model"),

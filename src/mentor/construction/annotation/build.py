@@ -12,10 +12,9 @@ from pathlib import Path
 
 from mentor.construction.annotation.annotator import Annotation, Annotator, Unusable
 from mentor.construction.annotation.store import AnnotationFile
-from mentor.data.images import load_image
+from mentor.data.images import SUFFIXES, load_image
 from mentor.vlm.client import ModelDown, QuestionFailed
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 Outcome = tuple[tuple[int, int], Annotation] | ValueError | Unusable | QuestionFailed
 SMALLEST = 64
 """Pixels of the shorter side, below which a picture is no training target."""
@@ -42,14 +41,14 @@ class Progress:
     """Why the last of them was not answered."""
 
 
-def find_pictures(folder: Path, *, without: Path | None = None) -> list[str]:
-    """Names of the pictures under ``folder``, sorted, with ``/``; ``ValueError`` when there is none.
+def find_pictures(folder: Path, *, without: Path | None = None) -> tuple[list[str], int]:
+    """Names of the pictures under ``folder``, sorted, with ``/``, and how many other files there are; ``ValueError`` for none.
 
     What lies under ``without`` is left out, and links to folders are not followed.
     """
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder")
-    names = []
+    names, others = [], 0
     for place, folders, files in os.walk(folder):
         here = Path(place)
         folders[:] = [
@@ -57,11 +56,13 @@ def find_pictures(folder: Path, *, without: Path | None = None) -> list[str]:
             for name in folders
             if name[0] != "." and (without is None or (here / name).resolve() != without.resolve())
         ]
-        found = (here / name for name in files if name[0] != "." and Path(name).suffix.lower() in SUFFIXES)
+        shown = [name for name in files if name[0] != "."]
+        found = [here / name for name in shown if Path(name).suffix.lower() in SUFFIXES]
         names += [path.relative_to(folder).as_posix() for path in found]
+        others += len(shown) - len(found)
     if not names:
-        raise ValueError(f"{folder} holds no picture ({', '.join(sorted(SUFFIXES))})")
-    return sorted(names)
+        raise ValueError(f"{folder} holds no picture, only {others} files that do not end in {', '.join(SUFFIXES)}")
+    return sorted(names), others
 
 
 def annotate_folder(

@@ -41,8 +41,8 @@ def write_records(folder: Path, pictures: Path, backgrounds: Iterable[str] = ())
     """Writes the record files of all annotations in ``folder``, and a recipe's part that reads them; returns their counts.
 
     ``pictures``: the folder that the annotations' pictures are named in. Names in records are relative to ``folder``, so that
-    both may be moved together. ``backgrounds``: names of pictures that recovery puts objects on; none: the pictures
-    themselves.
+    both may be moved together; the recipe's ``data.folder`` then names the new place. ``backgrounds``: names of pictures that
+    recovery puts objects on; none: the pictures themselves.
     """
     above = Path(pictures_from(folder, pictures))
     counts, others = Counter(dict.fromkeys(TASKS, 0)), list(backgrounds)
@@ -82,5 +82,8 @@ def sources_yaml(folder: Path, counts: dict[str, int]) -> str:
         if count
     ]
     data = {"folder": str(folder), "sources": sources, "defaults": {"released": {"backgrounds": BACKGROUNDS}}}
-    head = "# Written by mentor build-data; the weights are the numbers of records. Put it into a recipe.\n"
+    head = (
+        "# Written by mentor build-data; the weights are the numbers of records. Put it into a recipe.\n"
+        "# data.folder is as it was given with --out, seen from where training starts: change it when the data is moved.\n"
+    )
     return head + yaml.safe_dump({"data": data}, sort_keys=False, allow_unicode=True, width=120)
