@@ -183,9 +183,9 @@ def test_a_place_that_cannot_be_written_is_named(run: Run, files: Path, tmp_path
     done = run(*official(files, tmp_path / "file" / "out"))
     assert (done.status, done.out) == (2, "")
     assert str(tmp_path / "file") in done.err.splitlines()[-1]
-    (tmp_path / "thesis.txt").touch()
+    (tmp_path / "README.md").touch()
     done = run(*official(files, tmp_path))
-    assert "holds other files (file, thesis.txt); choose a new folder" in done.err
+    assert "holds README.md and no model of mentor" in done.err
     assert (done.status, done.err.count("\n")) == (2, 1)
 
 

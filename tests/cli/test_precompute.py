@@ -42,7 +42,8 @@ def test_shards_of_released_records(tmp_path: Path, tiny_model: Path, capsys: py
     told = capsys.readouterr()
     train, held_out = (PrecomputedDataset(tmp_path / "shards", split) for split in ("train", "held_out"))
     assert (len(train), len(held_out)) == (30, 3)
-    assert set(train.counts()) == set(GOOD)
+    # Held out is the picture: where all records of a task draw the same one, training has none of them.
+    assert set(train.counts()) | set(held_out.counts()) == set(GOOD) and train.counts()
     assert "broken records: 1 (2.94% of those drawn)" in " ".join(told.err.split())
     assert (tmp_path / "shards" / "rejects.jsonl").read_text().count("absent.png") >= 1
 
