@@ -44,7 +44,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         help="adapters of a fine-tune, added to the model: their folder or a hub name; repeatable",
     )
     parser.add_argument(
-        "--adapter-scale", type=float, default=1.0, metavar="X", help="strength of the adapters (default: %(default)s)"
+        "--adapter-scale", type=float, default=1.0, metavar="X", help="strength of all adapters (default: %(default)s)"
     )
     parser.add_argument("--device", help="cpu, cuda, ... (default: cuda where there is one)")
     parser.add_argument(

@@ -31,7 +31,7 @@ def add_parser(subparsers: Any) -> None:
         help="put a model behind HTTP: a page, and OpenAI's image API",
         description="Serve a model: a page for people at /, OpenAI's image API for programs at /v1. "
         f"With the environment variable {API_KEY} set, requests must bear that key.",
-        epilog="examples: mentor serve | mentor serve --model runs/mug/final --host 0.0.0.0 --port 80 --max-batch 16",
+        epilog="examples: mentor serve | mentor serve --model runs/mug/final --name mug --host 0.0.0.0 --port 80",
     )
     add_model_arguments(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s, this machine)")
