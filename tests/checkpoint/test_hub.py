@@ -261,3 +261,12 @@ def test_any_text_may_be_asked_for(name: str) -> None:
 
 def test_a_shipped_name_may_end_as_a_folders_does() -> None:
     assert locate("mini/", HubOptions()) == locate("mini", HubOptions())
+
+
+def test_a_preset_is_no_model_and_a_run_holds_one(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="xl is a preset, a shape without weights"):
+        locate("xl", HubOptions())
+    (tmp_path / "final").mkdir()
+    (tmp_path / "final" / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="folder of a training run; its model is .*final"):
+        load_bundle(tmp_path)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mentor.checkpoint.card import named_card
 from mentor.checkpoint.layout import ASSETS, BUNDLE_FILES, CARD, CONFIG, WEIGHT_FILES, read_config, shipped_models
+from mentor.config.presets import PRESETS
 from mentor.files import write_text
 
 
@@ -38,6 +39,11 @@ def locate(name: str, options: HubOptions, *, only_config: bool = False) -> Path
         return path
     if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.endswith("/"):
         return _from_hub(name, options, only_config)
+    if name in PRESETS:
+        raise ValueError(
+            f"{name} is a preset, a shape without weights: `mentor convert official` makes a model of released weights "
+            f"(docs/converting.md), `mentor bench {name} --random-weights` measures it"
+        )
     known = ", ".join(shipped_models()) or "none in this installation"
     raise ValueError(f"unknown model {name!r}; known: {known}; or give a model folder or a hub name (owner/name)")
 

@@ -43,6 +43,8 @@ def read_config(folder: Path) -> MentorConfig:
     try:
         return from_dict(MentorConfig, json.loads(path.read_text(encoding="utf-8")), where="")
     except OSError as error:
+        if (folder / "final" / CONFIG).is_file():
+            raise ValueError(f"{folder} is the folder of a training run; its model is {folder / 'final'}") from error
         raise ValueError(f"{path} cannot be read ({error.strerror}); is {folder} a model folder?") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from error
