@@ -87,6 +87,23 @@ def test_images_that_cannot_be_read_are_told_with_their_number() -> None:
             Prompt("<image><image>", [picture(0), image])
 
 
+def test_a_file_that_was_closed_before_it_was_read_is_told_and_a_lack_of_memory_is_not_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture(0).save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        pass
+    with pytest.raises(ValueError, match="image 1 cannot be read"):
+        Prompt("<image>", [image])
+
+    def full(self: Image.Image) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "load", full)
+    with pytest.raises(MemoryError):
+        Prompt("<image>", [picture(1)])
+
+
 def test_an_image_may_be_closed_after_the_prompt_is_made(tmp_path: Path) -> None:
     picture(3).save(tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as image:

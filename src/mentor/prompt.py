@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -9,6 +11,8 @@ from PIL import Image
 
 IMAGE_PLACEHOLDER = "<image>"
 """Marks in the text where a reference image goes."""
+DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error)
+"""What Pillow's readers raise on damaged data."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ def _check_image(number: int, image: object) -> None:
         raise ValueError(f"expected a PIL image as image {number}, got {type(image).__name__}: open it first")
     try:
         image.load()
-    except Exception as error:
+    except (*DAMAGED, AssertionError) as error:  # the last: of a file that was closed before it was read
         raise ValueError(f"image {number} cannot be read ({error or type(error).__name__}): open it again") from error
     if not image.width or not image.height:
         raise ValueError(f"image {number} has no pixels, its size is {image.width} x {image.height}: leave it out")

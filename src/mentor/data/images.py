@@ -6,14 +6,14 @@ import contextlib
 import importlib
 import io
 import os
-import struct
 import threading
 import warnings
-import zlib
 from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from mentor.prompt import DAMAGED
 
 # Named, so that a file can never reach Pillow's readers that start other programs (EPS) or need a viewer's context.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "JPEG2000")
@@ -39,8 +39,6 @@ SUFFIXES = (
 """How the names of such files end."""
 # ``catch_warnings`` changes the settings of all threads: two at once could leave them changed.
 _warnings = threading.Lock()
-# What Pillow's readers raise on damaged data.
-_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error)
 
 
 def load_image(path: str | os.PathLike[str], *, mask: bool = False) -> Image.Image:
@@ -81,7 +79,7 @@ def _read(
         raise ValueError(f"not a picture (readable are {', '.join(formats)})") from error
     except Image.DecompressionBombError as error:
         raise ValueError(f"too large to open safely ({error}); make it smaller first") from error
-    except _DAMAGED as error:
+    except DAMAGED as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise ValueError(f"cannot be read ({error.strerror})") from error
         raise ValueError(f"the picture is damaged or cut off ({error})") from error

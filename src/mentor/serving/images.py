@@ -229,7 +229,7 @@ async def _stream(
                 yield _sse(body["type"], body)
     except ApiError as error:  # the answer has begun: what goes wrong now can only be told in it
         yield _sse("error", error.body())
-    except Exception as error:
+    except Exception as error:  # whatever it is, whoever asked is told and the log keeps it
         log.exception("a stream broke off")
         yield _sse("error", as_api_error(error).body())
 
