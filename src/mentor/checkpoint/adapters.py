@@ -62,15 +62,15 @@ def merge_adapter(module: nn.Module, folder: Path, scale: float = 1.0) -> None:
 
     Raises ``ValueError`` for a folder without adapters, adapters of another kind or model, and a scale that is no number.
     """
-    from peft import LoraConfig, PeftConfig, inject_adapter_in_model, set_peft_model_state_dict
-    from peft.tuners.lora import LoraLayer
-
     if not torch.tensor(float(scale)).isfinite():
         raise ValueError(f"adapter's scale: expected a finite number, got {scale}")
     if not (folder / ADAPTER_CONFIG).is_file():
         raise ValueError(
             f"{folder}: expected {ADAPTER_CONFIG} and {ADAPTER}.safetensors in it, as a fine-tune leaves them"
         )
+    from peft import LoraConfig, PeftConfig, inject_adapter_in_model, set_peft_model_state_dict
+    from peft.tuners.lora import LoraLayer
+
     try:
         config = PeftConfig.from_pretrained(str(folder))
     except (ValueError, KeyError, TypeError) as error:
