@@ -58,6 +58,49 @@ def test_muon_equals_torch(shape: tuple[int, int]) -> None:
         assert (a - b).norm() < 0.05 * (b - before).norm()
 
 
+def test_kernels_of_convolutions_are_matrices_of_their_outputs_where_asked() -> None:
+    module = nn.ModuleDict({"first": nn.Conv2d(3, 8, 3), "hidden": nn.Conv2d(8, 8, 3)})
+    parameters = dict(module.named_parameters())
+    groups = default_groups(module, parameters, not_hidden=("first.",), convolutions=True)
+    assert [g.names for g in groups if g.kind == "matrix"] == [("hidden.weight",)]
+
+
+def test_muon_of_a_convolution_is_muon_of_its_matrix() -> None:
+    torch.manual_seed(0)
+    kernels = [nn.Parameter(torch.randn(8, 6, 3, 3).contiguous(memory_format=torch.channels_last)) for _ in range(2)]
+    matrices = [nn.Parameter(kernel.detach().flatten(1).clone()) for kernel in kernels]
+    optimizers = [Muon([{"params": part}], lr=0.02, weight_decay=0.1) for part in (kernels, matrices)]
+    for _ in range(3):
+        for kernel, matrix in zip(kernels, matrices, strict=True):
+            kernel.grad = torch.randn(8, 6, 3, 3)
+            matrix.grad = kernel.grad.flatten(1)
+        for optimizer in optimizers:
+            optimizer.step()
+    assert kernels[0].is_contiguous(memory_format=torch.channels_last)
+    for kernel, matrix in zip(kernels, matrices, strict=True):
+        assert torch.allclose(kernel.flatten(1), matrix, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(3, 24, 60), (2, 60, 24), (1, 32, 32)])
+def test_the_iteration_on_gram_matrices_is_the_iteration(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr("mentor.training.optim.computes_bf16", lambda device: False)
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    x = matrices.double()
+    x = x.mT if shape[1] > shape[2] else x
+    x = x / x.norm(dim=(1, 2), keepdim=True)
+    for _ in range(5):
+        gram = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    x = x.mT if shape[1] > shape[2] else x
+    assert torch.allclose(orthogonalise(matrices).double(), x, atol=1e-4)
+
+
+def test_nothing_has_no_direction() -> None:
+    assert torch.equal(orthogonalise(torch.zeros(1, 4, 6)).float(), torch.zeros(1, 4, 6))
+
+
 def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
     torch.manual_seed(0)
     values = torch.linalg.svdvals(orthogonalise(torch.randn(5, 24, 60)).float())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -233,3 +234,27 @@ def test_a_step_with_the_discriminator_trains_both() -> None:
 def test_a_run_of_no_steps_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1 step"):
         objective(steps=0)
+
+
+@pytest.mark.parametrize("backbone", ["patchify", "llamagen"])
+def test_convolutions_between_hidden_maps_are_what_muon_takes(backbone: str) -> None:
+    config = (
+        SMALL
+        if backbone == "patchify"
+        else replace(SMALL, backbone="llamagen", channels=32, channel_multipliers=(1, 1, 2, 2))
+    )
+    made = TokenizerObjective(
+        ImageTokenizer(config), TokenizerObjectiveConfig(adversarial=0.1, size=32, adversarial_from=0.0), steps=10
+    )
+    trained = {name: p for name, p in made.module.named_parameters() if p.requires_grad}
+    groups = {group.kind: set(group.names) for group in made.parameter_groups(trained)}
+    first, last = {
+        "patchify": ("tokenizer.encoder.1.weight", "tokenizer.decoder.4.weight"),
+        "llamagen": ("tokenizer.encoder.conv_in.weight", "tokenizer.decoder.conv_out.weight"),
+    }[backbone]
+    outside = {first, last, "tokenizer.quant_conv.weight", "tokenizer.post_quant_conv.weight"}
+    assert outside <= groups["decay"]
+    assert all(name.startswith("discriminator.") for name in groups["decay"] - outside)
+    assert groups["matrix"] == {
+        name for name, p in trained.items() if p.ndim == 4 and name.startswith("tokenizer.") and name not in outside
+    }

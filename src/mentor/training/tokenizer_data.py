@@ -23,6 +23,8 @@ from mentor.training.protocol import WHOLE, Share
 VIEWS = 4
 """Views of one scene: VIEWS - 1 crops and the whole scene."""
 SCENE_SIZE = 128
+CANDIDATES = 8
+"""Random crops of which the one with the most contrast is kept."""
 
 
 def held_out_scenes(corpus: Corpus, *, count: int, seed: int, size: int) -> tuple[Tensor, list[bool]]:
@@ -50,11 +52,14 @@ class TokenizerFeed:
     def view(self, scene: Image.Image, index: int) -> Image.Image:
         """View of picture ``index`` of the stream: a crop at a place that depends on the index, or the whole scene made small.
 
-        Of two random crops the one with more contrast is kept: most of a scene is plain background, which teaches little.
+        Of ``CANDIDATES`` random crops the one with the most contrast is kept: most of a scene is plain background, which
+        teaches little, and nearly all of the error lies on the objects.
         """
         if index % VIEWS == VIEWS - 1:
             return scene.resize((self.size, self.size), Image.Resampling.LANCZOS)
-        corners = np.random.default_rng((self.seed, index, 1)).integers(0, SCENE_SIZE - self.size + 1, size=(2, 2))
+        corners = np.random.default_rng((self.seed, index, 1)).integers(
+            0, SCENE_SIZE - self.size + 1, size=(CANDIDATES, 2)
+        )
         crops = [scene.crop((x, y, x + self.size, y + self.size)) for x, y in corners.tolist()]
         return max(crops, key=lambda crop: float(np.std(np.asarray(crop.convert("L")))))
 

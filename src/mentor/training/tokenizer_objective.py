@@ -26,6 +26,7 @@ from mentor.data.pixels import pixel_grid
 from mentor.models.image_tokenizer import ImageTokenizer
 from mentor.models.perceptual import STLPIPS
 from mentor.models.quantizer import CodebookAverage
+from mentor.training.optim import Group, default_groups
 from mentor.training.patch_discriminator import PatchDiscriminator, adversarial_losses
 from mentor.training.protocol import Batch, Objective
 
@@ -126,6 +127,15 @@ class TokenizerObjective(Objective):
             decay=DECAY if early else LATE_DECAY,
             restart_below=RESTART_SHARE * mean_uses if early else 0.0,
         )
+
+    def parameter_groups(self, trainable: dict[str, nn.Parameter]) -> list[Group]:
+        """The convolutions of pixels and of codes are no maps between hidden states."""
+        named = self.module.named_modules()
+        convolutions = [f"{name}." for name, part in named if isinstance(part, nn.Conv2d)]
+        first = next(name for name in convolutions if name.startswith("tokenizer.encoder."))
+        last = [name for name in convolutions if name.startswith("tokenizer.decoder.")][-1]
+        outside = (first, last, "tokenizer.quant_conv.", "tokenizer.post_quant_conv.", "discriminator.")
+        return default_groups(self.module, trainable, not_hidden=outside, convolutions=True)
 
     def evaluate(self) -> dict[str, float]:
         return {} if self.evaluator is None else self.evaluator(self.module.tokenizer)
