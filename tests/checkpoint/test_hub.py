@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import MagicMock, patch
@@ -269,4 +270,10 @@ def test_a_preset_is_no_model_and_a_run_holds_one(tmp_path: Path) -> None:
     (tmp_path / "final").mkdir()
     (tmp_path / "final" / "config.json").write_text("{}")
     with pytest.raises(ValueError, match="folder of a training run; its model is .*final"):
+        load_bundle(tmp_path)
+
+
+def test_an_image_tokenizer_alone_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(asdict(CONFIG.image_tokenizer)))
+    with pytest.raises(ValueError, match="holds an image tokenizer alone; expected a whole model"):
         load_bundle(tmp_path)

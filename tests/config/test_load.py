@@ -69,6 +69,7 @@ def test_lossless_conversions() -> None:
         ({"name": "a", "stepps": 3}, "unknown key 'stepps'; did you mean 'steps'?"),
         ({"name": "a", "optim": {"learning": 1}}, "unknown key 'optim.learning'; known: lr, kind, betas"),
         ({"name": "a", "optim": {"knid": "muon"}}, "unknown key 'optim.knid'; did you mean 'kind'?"),
+        ({"name": "a", "betas": [1, 2]}, "unknown key 'betas'; did you mean 'optim.betas'?"),
         ({}, "missing key name"),
         ({"name": 3}, "name: expected text, got 3"),
         ({"name": "a", "steps": 1.5}, "steps: expected a whole number, got 1.5"),

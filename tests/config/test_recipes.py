@@ -43,6 +43,21 @@ def test_a_printed_copy_follows_batch_and_switches(tmp_path: Path, capsys: pytes
             assert load_recipe(recipe, [override]).schedule.steps == -(-2_480_000 // batch)
 
 
+def test_the_base_may_be_a_recipe_of_the_package(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("base: mini-64/stage2\nname: mine\n")
+    mine, theirs = load_recipe(str(own)), load_recipe("mini-64/stage2")
+    assert mine.name == "mine" and mine.data == theirs.data and mine.init == theirs.init
+    own.write_text("base: mini-64/stage9\nname: mine\n")
+    with pytest.raises(ValueError, match="unknown recipe 'mini-64/stage9'; known: debug"):
+        load_recipe(str(own))
+
+
+def test_a_key_without_its_section_is_pointed_to_it() -> None:
+    with pytest.raises(ValueError, match=r"'every'; did you mean 'logging\.every' or 'checkpointing\.every'\?"):
+        load_recipe("debug", ["every=3"])
+
+
 @pytest.mark.parametrize(("base", "own", "steps"), [("steps: 9", "samples: 640", 10), ("samples: 640", "steps: 9", 9)])
 def test_a_recipe_s_own_length_displaces_its_base_s(tmp_path: Path, base: str, own: str, steps: int) -> None:
     (tmp_path / "base.yaml").write_text(f"name: a\nobjective: mentor\nschedule: {{{base}, kind: linear}}\n")

@@ -126,6 +126,11 @@ def test_galleries_show_the_first_prompts(small_corpus: Corpus, tmp_path: Path) 
     assert [seed for _, seed in seen] == [0, 1] * len(TASKS)
 
 
+def test_one_subject_is_refused_before_anything_is_painted(small_corpus: Corpus) -> None:
+    with pytest.raises(ValueError, match="-n: expected prompts with at least two different subjects, got 1"):
+        SceneBenchmark(small_corpus, n=1)
+
+
 @pytest.mark.parametrize("n", [0, -3])
 def test_refuses_no_prompts(n: int, small_corpus: Corpus, tmp_path: Path) -> None:
     painter = FakePainter(lambda prompt, seed: Image.new("RGB", (64, 64)))

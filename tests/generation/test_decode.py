@@ -143,10 +143,10 @@ def test_progress_is_told_after_every_token(mentor, condition):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"cfg_scale": 0.5}, "cfg-scale: expected a finite number of 1 or more"),
-        ({"cfg_interval": -2}, "cfg-interval: expected -1 or more"),
+        ({"cfg_scale": 0.5}, "cfg_scale: expected a finite number of 1 or more"),
+        ({"cfg_interval": -2}, "cfg_interval: expected -1 or more"),
         ({"temperature": -1.0}, "temperature: expected a finite number of 0 or more"),
-        ({"top_p": 0.0}, "top-p: expected more than 0 and at most 1"),
+        ({"top_p": 0.0}, "top_p: expected more than 0 and at most 1"),
         ({"seeds": (0,)}, "expected 3, got 1"),
     ],
 )

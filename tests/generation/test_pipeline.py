@@ -220,7 +220,7 @@ def test_references_may_be_files_and_of_any_mode(pipeline: MentorPipeline, tmp_p
         ({"batch_size": 0}, "batch_size: expected 1 or more"),
         ({"seed": -1}, "seed: expected a whole number from 0"),
         ({"seed": 2**63}, "seed: expected a whole number from 0"),
-        ({"cfg_scale": float("nan")}, "cfg-scale: expected a finite number"),
+        ({"cfg_scale": float("nan")}, "cfg_scale: expected a finite number"),
         ({"cfg_scale": float("inf")}, "cfg-scale"),
         ({"cfg_scale": 0.5}, "cfg-scale"),
         ({"temperature": -0.1}, "temperature"),
@@ -274,9 +274,9 @@ def test_unknown_device_dtype_and_model_are_refused(tmp_path: Path) -> None:
         ("a cat", {"seed": 1.5}, "seed: expected a whole number, got 1.5"),
         ("a cat", {"seed": None}, "seed: expected a whole number, got None"),
         ("a cat", {"seed": True}, "seed: expected a whole number, got True"),
-        ("a cat", {"cfg_scale": "3"}, "cfg-scale: expected a number, got '3'"),
+        ("a cat", {"cfg_scale": "3"}, "cfg_scale: expected a number, got '3'"),
         ("a cat", {"num_images": 2.0}, "num_images: expected a whole number, got 2.0"),
-        ("a cat", {"top_k": 50.0}, "top-k: expected a whole number, got 50.0"),
+        ("a cat", {"top_k": 50.0}, "top_k: expected a whole number, got 50.0"),
     ],
 )
 def test_other_types_are_told(pipeline: MentorPipeline, prompt: object, options: dict, message: str) -> None:

@@ -161,8 +161,8 @@ def test_a_seed_that_nobody_chose_is_told_and_makes_the_picture_again(client: Te
         ({"prompt": "fox", "seed": -1}, "seed: Input should be greater"),
         ({"prompt": "fox", "seed": 2**63 - 1}, "seed: expected at most"),
         ({"prompt": "fox", "seed": 2**63}, "seed: Input should be less"),
-        ({"prompt": "fox", "cfg_scale": 0.5}, "cfg-scale: expected"),
-        ({"prompt": "fox", "top_p": 0}, "top-p: expected"),
+        ({"prompt": "fox", "cfg_scale": 0.5}, "cfg_scale: expected"),
+        ({"prompt": "fox", "top_p": 0}, "top_p: expected"),
         ({"prompt": "fox", "temprature": 1}, "unknown parameter 'temprature'"),
         ({"prompt": "fox", "top_k": 10**400}, "top_k: Input should be less"),
         ({"prompt": "fox", "n": True}, "n: Input should be a valid integer"),
@@ -181,6 +181,12 @@ def test_mistakes_are_told_in_a_sentence(client: TestClient, body: Any, words: s
     assert error["type"] == "invalid_request_error"
     assert words in error["message"]
     assert "\n" not in error["message"]
+
+
+@pytest.mark.parametrize(("name", "value"), [("top_p", 0), ("cfg_scale", 0.5), ("size", "1x1"), ("n", 0)])
+def test_a_mistake_names_its_parameter(client: TestClient, name: str, value: Any) -> None:
+    error = client.post(GENERATIONS, json={"prompt": "fox", name: value}).json()["error"]
+    assert error["param"] == name and error["message"].startswith(f"{name}: ")
 
 
 NULLABLE = (

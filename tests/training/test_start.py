@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 
 from mentor.checkpoint.store import save_bundle
 from mentor.config.load import to_dict
+from mentor.config.recipes import load_recipe
 from mentor.config.run import TrainConfig
 from mentor.training.start import check_origin, fingerprint, not_heeded, origin_of, starting_bundle
 from tests.generation.tiny_bundle import CONFIG, tiny_bundle
@@ -32,6 +34,22 @@ def test_a_starting_point_is_needed() -> None:
         starting_bundle(tiny_config())
     with pytest.raises(ValueError, match="not both"):
         starting_bundle(tiny_config(init={"bundle": "a", "image_tokenizer": "b"}))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "key", "folder"),
+    [
+        ("mini-64/stage0", "image_tokenizer", "runs/tokenizer/final"),
+        ("mini-64/stage1", "bundle", "runs/mini-64/stage0/final"),
+    ],
+)
+def test_an_earlier_run_that_is_not_there_is_to_be_made_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str, key: str, folder: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = f"init.{key}: {folder} is not there; train what the recipe starts from first (`mentor recipes {recipe}`"
+    with pytest.raises(ValueError, match=re.escape(told)):
+        starting_bundle(load_recipe(recipe))
 
 
 def test_origins_are_compared(saved: Path) -> None:

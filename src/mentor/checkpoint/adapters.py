@@ -27,11 +27,21 @@ def locate_adapter(name: str, options: HubOptions) -> Path:
     """
     path = here(name)
     if path is not None and path.is_dir():
-        return path if (path / ADAPTER_CONFIG).is_file() else path / ADAPTER_FOLDER
+        return _with_adapters(path if (path / ADAPTER_CONFIG).is_file() else path / ADAPTER_FOLDER)
     if path is not None or name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise ValueError(f"adapter {name!r}: expected a folder, or a name of the hub (owner/name)")
     base, revision = split_revision(name)
-    return download(base, options, options.revision or revision, [ADAPTER_CONFIG, f"{ADAPTER}.safetensors"])
+    return _with_adapters(
+        download(base, options, options.revision or revision, [ADAPTER_CONFIG, f"{ADAPTER}.safetensors"])
+    )
+
+
+def _with_adapters(folder: Path) -> Path:
+    if not (folder / ADAPTER_CONFIG).is_file():
+        raise ValueError(
+            f"{folder}: expected {ADAPTER_CONFIG} and {ADAPTER}.safetensors in it, as a fine-tune leaves them"
+        )
+    return folder
 
 
 @dataclass(frozen=True)
@@ -64,10 +74,7 @@ def merge_adapter(module: nn.Module, folder: Path, scale: float = 1.0) -> None:
     """
     if not torch.tensor(float(scale)).isfinite():
         raise ValueError(f"adapter's scale: expected a finite number, got {scale}")
-    if not (folder / ADAPTER_CONFIG).is_file():
-        raise ValueError(
-            f"{folder}: expected {ADAPTER_CONFIG} and {ADAPTER}.safetensors in it, as a fine-tune leaves them"
-        )
+    _with_adapters(folder)
     from peft import LoraConfig, PeftConfig, inject_adapter_in_model, set_peft_model_state_dict
     from peft.tuners.lora import LoraLayer
 

@@ -47,6 +47,10 @@ def read_config(folder: Path) -> MentorConfig:
             raise ValueError(f"{folder} is the folder of a training run; its model is {folder / 'final'}") from error
         raise ValueError(f"{path} cannot be read ({error.strerror}); is {folder} a model folder?") from error
     except (ValueError, RecursionError) as error:
+        if image_tokenizer_config(folder) is not None:
+            raise ValueError(
+                f"{folder} holds an image tokenizer alone; expected a whole model, such as one that was trained on its codes"
+            ) from error
         raise ValueError(f"{path}: {error}") from error
 
 

@@ -74,7 +74,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--share", default="0/1", metavar="I/N", help="share I of N of the pictures (default: %(default)s)"
     )
-    parser.add_argument("--n", type=int, metavar="N", help="the first N pictures alone")
+    parser.add_argument("-n", type=int, metavar="N", help="the first N pictures alone")
     parser.add_argument(
         "--records-only", action="store_true", help="write the records of what is annotated, when all shares are done"
     )
@@ -106,9 +106,9 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check the arguments, ask and segment, write the records."""
     share, shares = _share(args.share)
-    for flag, value in ("objects", args.objects), ("threads", args.threads), ("n", args.n):
+    for flag, value in ("--objects", args.objects), ("--threads", args.threads), ("-n", args.n):
         if value is not None and value < 1:
-            raise ValueError(f"--{flag}: expected 1 or more, got {value}")
+            raise ValueError(f"{flag}: expected 1 or more, got {value}")
     if args.temperature is not None and not args.temperature >= 0:
         raise ValueError(f"--temperature: expected 0 or more, or none, got {args.temperature}")
     if args.max_tokens < 0:

@@ -44,7 +44,12 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         help="adapters of a fine-tune, added to the model: their folder or a hub name; repeatable",
     )
     parser.add_argument(
-        "--adapter-scale", type=float, default=1.0, metavar="X", help="strength of all adapters (default: %(default)s)"
+        "--adapter-scale",
+        action="append",
+        type=float,
+        default=[],
+        metavar="X",
+        help="strength of the adapters: once for all, or once for each in their order (default: 1)",
     )
     parser.add_argument("--device", help="cpu, cuda, ... (default: cuda where there is one)")
     parser.add_argument(
@@ -79,18 +84,29 @@ def load_painter(args: argparse.Namespace) -> PipelinePainter:
 
 def load_pipeline(args: argparse.Namespace) -> MentorPipeline:
     """The model that the arguments name, its adapters merged in; ``ValueError`` when one is not there."""
+    adapters = list(zip(args.adapter, _adapter_scales(args), strict=True))
+    from mentor.checkpoint.adapters import locate_adapter
+    from mentor.checkpoint.hub import HubOptions
     from mentor.generation.pipeline import MentorPipeline
 
+    found = [(locate_adapter(name, HubOptions()), scale) for name, scale in adapters]  # before the model is read
     pipeline = MentorPipeline.from_pretrained(args.model, device=args.device, dtype=args.dtype)
-    for name in args.adapter:
-        pipeline.load_adapter(name, args.adapter_scale)
+    for folder, scale in found:
+        pipeline.load_adapter(folder, scale)
     return pipeline
+
+
+def _adapter_scales(args: argparse.Namespace) -> list[float]:
+    given, count = args.adapter_scale, len(args.adapter)
+    if len(given) not in {0, 1, count} or (given and not count):
+        raise ValueError(f"--adapter-scale: expected one for all {count} adapters or one for each, got {len(given)}")
+    return given if len(given) == count else (given or [1.0]) * count
 
 
 def model_name(args: argparse.Namespace) -> str:
     """The model with its adapters, as pictures and reports remember it."""
-    share = "" if args.adapter_scale == 1 else f"{args.adapter_scale:g} x "
-    return " + ".join([args.model, *(share + name for name in args.adapter)])
+    pairs = zip(args.adapter, _adapter_scales(args), strict=True)
+    return " + ".join([args.model, *(name if scale == 1 else f"{scale:g} x {name}" for name, scale in pairs)])
 
 
 def chosen_sampling(args: argparse.Namespace) -> dict[str, Any]:

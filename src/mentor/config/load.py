@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -32,7 +32,9 @@ def from_dict(cls: type[T], values: Mapping[str, Any], *, where: str = "") -> T:
     hints = typing.get_type_hints(cls)
     for key in values:
         if key not in fields:
-            raise ValueError(f"unknown key '{_join(where, str(key))}'{_nearest(str(key), fields)}")
+            below = _below(cls, str(key), where)
+            meant = f"; did you mean {' or '.join(below)}?" if below else _nearest(str(key), fields)
+            raise ValueError(f"unknown key '{_join(where, str(key))}'{meant}")
     missing = [
         name
         for name, field in fields.items()
@@ -63,8 +65,11 @@ def load_yaml(path: str | Path, cls: type[T], overrides: Sequence[str] = ()) -> 
     return from_dict(cls, with_overrides(read_yaml(path), overrides))
 
 
-def read_yaml(path: str | Path, _seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The plain data of a YAML file with its ``base`` files merged in. Raises ValueError as ``load_yaml`` does."""
+def read_yaml(path: str | Path, find: Callable[[str], Path] = Path, _seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The plain data of a YAML file with its ``base`` files merged in. Raises ValueError as ``load_yaml`` does.
+
+    ``find`` gives the file that a ``base`` stands for, relative to the file that names it.
+    """
     path = Path(path).resolve()
     if path in _seen:
         raise ValueError(f"{path.name}: 'base' goes round in a circle: {' -> '.join(p.name for p in (*_seen, path))}")
@@ -79,7 +84,7 @@ def read_yaml(path: str | Path, _seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     base = values.pop("base", None)
     if base is None:
         return values
-    return overlay(read_yaml(path.parent / str(base), (*_seen, path)), values)
+    return overlay(read_yaml(path.parent / find(str(base)), find, (*_seen, path)), values)
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any], *, clears: bool = False) -> dict[str, Any]:
@@ -203,6 +208,17 @@ def _wrong(where: str, expected: str, value: Any) -> ValueError:
 def _nearest(key: str, known: Mapping[str, Any]) -> str:
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}"
+
+
+def _below(cls: Any, key: str, where: str) -> list[str]:
+    """The dotted names, in quotes, under which dataclass ``cls`` knows ``key`` further down."""
+    found = []
+    for name, hint in typing.get_type_hints(cls).items():
+        if dataclasses.is_dataclass(hint):
+            here = _join(where, name)
+            known = key in {field.name for field in dataclasses.fields(hint)}
+            found += [f"'{here}.{key}'"] if known else _below(hint, key, here)
+    return found
 
 
 def _join(where: str, key: str) -> str:

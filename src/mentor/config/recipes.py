@@ -41,8 +41,8 @@ def recipe_header(name: str) -> str:
 
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> TrainConfig:
-    """A recipe by name or path, with overrides applied. Raises ValueError for every mistake in it."""
-    own = read_yaml(find_recipe(name))
+    """A recipe by name or path, with overrides applied; so is its ``base``. Raises ValueError for every mistake in it."""
+    own = read_yaml(find_recipe(name), find_recipe)
     if {"schedule.steps", "schedule.samples"} <= {override.partition("=")[0].strip() for override in overrides}:
         raise ValueError("schedule.steps and schedule.samples: both say how long the run is; give one of them")
     answered = with_answers(with_overrides(own, overrides))

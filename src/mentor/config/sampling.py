@@ -28,18 +28,18 @@ class GenerationSettings:
 
     def __post_init__(self) -> None:
         for name in ("top_k", "cfg_interval"):
-            object.__setattr__(self, name, whole_number(name.replace("_", "-"), getattr(self, name)))
+            object.__setattr__(self, name, whole_number(name, getattr(self, name)))
         for name in ("cfg_scale", "temperature", "top_p"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | Real):
-                raise ValueError(f"{name.replace('_', '-')}: expected a number, got {value!r}")
+                raise ValueError(f"{name}: expected a number, got {value!r}")
             object.__setattr__(self, name, value if isinstance(value, int) else float(value))
         ranges = {
-            "cfg-scale": (self.cfg_scale, self.cfg_scale >= 1, "a finite number of 1 or more (1 turns guidance off)"),
+            "cfg_scale": (self.cfg_scale, self.cfg_scale >= 1, "a finite number of 1 or more (1 turns guidance off)"),
             "temperature": (self.temperature, self.temperature >= 0, "a finite number of 0 or more"),
-            "top-k": (self.top_k, self.top_k >= 0, "0 or more (0 means all tokens)"),
-            "top-p": (self.top_p, 0 < self.top_p <= 1, "more than 0 and at most 1"),
-            "cfg-interval": (self.cfg_interval, self.cfg_interval >= -1, "-1 or more (-1 guides all tokens)"),
+            "top_k": (self.top_k, self.top_k >= 0, "0 or more (0 means all tokens)"),
+            "top_p": (self.top_p, 0 < self.top_p <= 1, "more than 0 and at most 1"),
+            "cfg_interval": (self.cfg_interval, self.cfg_interval >= -1, "-1 or more (-1 guides all tokens)"),
         }
         for label, (given, inside, expected) in ranges.items():
             if not (inside and (isinstance(given, int) or math.isfinite(given))):

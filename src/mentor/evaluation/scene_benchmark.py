@@ -37,6 +37,10 @@ class SceneBenchmark:
         self.corpus, self.seed, self.size = corpus, seed, size
         self.test = corpus.split("test")
         self.samples: list[Sample] = evaluation_prompts(self.test, n, seed, size=size)
+        if len({sample.references[0] for sample in self.samples}) < 2:  # the scale of CP is set by how subjects differ
+            raise ValueError(
+                f"-n: expected prompts with at least two different subjects, got {n}; ask for more of them"
+            )
 
     def items(self, source: Source) -> list[Item]:
         """The prompts with their true pictures; the source is the corpus's folder, read already."""

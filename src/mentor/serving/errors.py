@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,12 +45,17 @@ class ApiError(Exception):
 
 
 @contextmanager
-def users_mistakes(param: str | None = None, name: str = "") -> Iterator[None]:
-    """Within, a ``ValueError`` is the asker's: it is told, after the ``name`` of what is wrong."""
+def users_mistakes(param: str | None = None, name: str = "", among: Iterable[str] = ()) -> Iterator[None]:
+    """Within, a ``ValueError`` is the asker's: it is told, after the ``name`` of what is wrong.
+
+    ``among``: parameters with whose name a message may begin.
+    """
     try:
         yield
     except ValueError as error:
-        raise ApiError(400, f"{name}: {error}" if name else str(error), param=param) from error
+        said = str(error)
+        param = param or next((known for known in among if said.startswith(f"{known}:")), None)
+        raise ApiError(400, f"{name}: {said}" if name else said, param=param) from error
 
 
 def as_api_error(error: Exception) -> ApiError:

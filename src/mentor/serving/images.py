@@ -132,7 +132,7 @@ def _submit(body: ImageRequest, prompt: Prompt, served: Service) -> tuple[jobs.R
         raise ApiError(400, f"seed: expected at most {LARGEST_SEED - body.n}, got {body.seed}", param="seed")
     if body.partial_images and not body.stream:
         raise ApiError(400, "partial_images: only with stream", param="partial_images")
-    with users_mistakes():
+    with users_mistakes(among=body.sampling()):
         settings = pipeline.settings(**body.sampling())
     with users_mistakes("prompt"):
         pipeline.processor.check(prompt)

@@ -33,6 +33,7 @@ def starting_bundle(config: TrainConfig) -> Bundle:
     random from the recipe's seed. Raises ValueError if a starting point is missing or does not fit the recipe's model.
     """
     model = config.model.resolve()
+    check_start(config)
     if config.init.bundle is not None:
         if config.init.image_tokenizer is not None:
             raise ValueError("init: give bundle or image_tokenizer, not both; a bundle holds its image tokenizer")
@@ -48,6 +49,17 @@ def starting_bundle(config: TrainConfig) -> Bundle:
     if source != RANDOM:
         fill_image_tokenizer(bundle.image_tokenizer, source)
     return bundle
+
+
+def check_start(config: TrainConfig) -> None:
+    """Raises ValueError if the recipe starts from a folder of an earlier run that is not there."""
+    for key, source in (("bundle", config.init.bundle), ("image_tokenizer", config.init.image_tokenizer)):
+        # Names of the package have no separator, names of the hub have one.
+        if source is not None and len(Path(source).parts) > 2 and not Path(source).exists():
+            raise ValueError(
+                f"init.{key}: {source} is not there; train what the recipe starts from first (`mentor recipes "
+                f"{config.name}` tells), or give another folder"
+            )
 
 
 def _from_bundle(config: TrainConfig, source: str, model: MentorConfig) -> Bundle:

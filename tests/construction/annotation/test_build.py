@@ -288,7 +288,7 @@ def test_answers_that_cannot_be_read_are_asked_again_with_the_reason(pictures: P
         return answer(number, body) if "red square" in words else Answer("I'm sorry, I cannot describe this.")
 
     with model_server(mute) as server:
-        build(pictures, tmp_path / "out", server, "--n", "1", "--threads", "1")
+        build(pictures, tmp_path / "out", server, "-n", "1", "--threads", "1")
         tries = [request["messages"] for request in server.requests if "red square" not in str(request["messages"][0])]
     assert [len(messages) for messages in tries] == [1, 3, 5]
     assert "cannot be used: the model refuses" in tries[1][-1]["content"]
@@ -305,7 +305,7 @@ def test_an_answer_that_breaks_off_is_none(pictures: Path, tmp_path: Path) -> No
         return reply
 
     with model_server(endless) as server:
-        build(pictures, tmp_path / "out", server, "--n", "1")
+        build(pictures, tmp_path / "out", server, "-n", "1")
         assert all(request["max_tokens"] == 512 for request in server.requests)
     (line,) = annotations(tmp_path / "out").values()
     assert line["failure"] == "caption: the answer is too long (3 tries)"
@@ -354,7 +354,7 @@ def test_the_units_are_tried_before_the_first_picture(
 def test_a_model_that_is_down_costs_one_line_and_what_is_done_stays(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], server: ModelServer
 ) -> None:
-    build(pictures, tmp_path / "out", server, "--n", "1")
+    build(pictures, tmp_path / "out", server, "-n", "1")
     with model_server(lambda number, body: Answer(status=401)) as closed:
         assert build(pictures, tmp_path / "out", closed) == 2
     told = capsys.readouterr().err.strip().splitlines()
