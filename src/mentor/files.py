@@ -30,8 +30,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def locked(path: Path, refusal: str) -> Iterator[None]:
+def locked(path: Path, refusal: str, *, shared: bool = False) -> Iterator[None]:
     """Keeps other processes out while it lasts; a lock of the system, which ends with the process, however that ends.
+
+    ``shared``: processes that share it are let in.
 
     Raises ``ValueError`` with the words ``refusal`` where another process has it.
     """
@@ -40,9 +42,10 @@ def locked(path: Path, refusal: str) -> Iterator[None]:
     except ImportError:  # Windows
         yield
         return
-    with path.open("w") as file:
+    with path.open("a+") as file:
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # forked workers do not inherit this kind
+            kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+            fcntl.lockf(file, kind | fcntl.LOCK_NB)  # forked workers do not inherit this kind
         except (BlockingIOError, PermissionError):
             raise ValueError(refusal) from None
         except OSError:

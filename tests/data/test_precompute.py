@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +69,7 @@ def test_samples_equal_those_computed_on_the_spot(tmp_path: Path, tiny_corpus: C
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".lock")}
 
 
 def test_an_interrupted_run_and_worker_processes_give_the_same_bytes(tmp_path: Path, tiny_corpus: Corpus) -> None:
@@ -89,6 +91,46 @@ def test_an_interrupted_run_and_worker_processes_give_the_same_bytes(tmp_path: P
     _run(tmp_path / "parts", tiny_corpus, counting, workers=1)
     assert sum(made) == 1 + 3  # the ninth training sample and the held-out ones: nothing twice
     assert _contents(tmp_path / "parts") == _contents(tmp_path / "whole")
+
+
+def test_shares_together_make_what_one_process_makes(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    _run(tmp_path / "whole", tiny_corpus)
+    made, counting = _counting()
+    for share in (1, 0):
+        _run(tmp_path / "shares", tiny_corpus, counting, share=(share, 2))
+        if share:
+            assert {path.name for path in (tmp_path / "shares").glob("*.safetensors")} == {"train-00001.safetensors"}
+    assert sum(made) == sum(COUNTS.values())
+    assert _contents(tmp_path / "shares") == _contents(tmp_path / "whole")
+
+
+def test_a_share_is_made_once_and_beside_others_but_not_beside_the_whole(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    folder = tmp_path / "s"
+    _run(folder, tiny_corpus, share=(0, 2))
+    left = folder / f"{PARTIAL}train-00001.safetensors-77-88"
+    left.write_bytes(b"another share's, half written")
+
+    def hold(sign: Path, *locks: tuple[str, bool]) -> multiprocessing.process.BaseProcess:
+        holder = multiprocessing.get_context("fork").Process(target=_holds, args=(folder, sign, locks))
+        holder.start()
+        while not sign.exists():
+            time.sleep(0.01)
+        return holder
+
+    other = hold(tmp_path / "one", (".lock", True), (".lock-0-of-2", False))
+    with pytest.raises(ValueError, match="share 0/2 is being made already"):
+        _run(folder, tiny_corpus, share=(0, 2))
+    with pytest.raises(ValueError, match="another process makes shards there"):
+        _run(folder, tiny_corpus)
+    _run(folder, tiny_corpus, share=(1, 2))
+    assert left.exists()
+    other.kill()
+    other.join()
+    whole = hold(tmp_path / "two", (".lock", False))
+    with pytest.raises(ValueError, match="another process makes shards there"):
+        _run(folder, tiny_corpus, share=(1, 2))
+    whole.kill()
+    whole.join()
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files as Linux tells them")
@@ -148,7 +190,9 @@ def test_what_a_killed_process_left_is_removed_but_not_what_another_is_writing(
     _run(folder, tiny_corpus)
     left = folder / f"{PARTIAL}train-00001.safetensors-77-88"
     left.write_bytes(b"half")
-    holder = multiprocessing.get_context("fork").Process(target=_holds, args=(folder, tmp_path / "go"))
+    holder = multiprocessing.get_context("fork").Process(
+        target=_holds, args=(folder, tmp_path / "go", [(".lock", False)])
+    )
     holder.start()
     while not (tmp_path / "go").exists():
         time.sleep(0.01)
@@ -161,8 +205,10 @@ def test_what_a_killed_process_left_is_removed_but_not_what_another_is_writing(
     assert not left.exists() and len(PrecomputedDataset(folder, "train")) == 9
 
 
-def _holds(folder: Path, sign: Path) -> None:
-    with locked(folder / ".lock", "taken"):
+def _holds(folder: Path, sign: Path, locks: Sequence[tuple[str, bool]]) -> None:
+    with ExitStack() as held:
+        for name, shared in locks:
+            held.enter_context(locked(folder / name, "taken", shared=shared))
         sign.touch()
         time.sleep(60)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, fields
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mentor.cli.progress import stage_progress
+from mentor.cli.shares import add_share_argument, read_share
 
 if TYPE_CHECKING:
     from mentor.construction.annotation.annotator import Annotator
@@ -71,9 +71,7 @@ def add_parser(subparsers: Any) -> None:
         "--device", help="of the models on this computer: cpu, cuda, ... (default: cuda where there is one)"
     )
     parser.add_argument("--backgrounds", type=Path, metavar="DIR", help="pictures for recovery (default: the pictures)")
-    parser.add_argument(
-        "--share", default="0/1", metavar="I/N", help="share I of N of the pictures (default: %(default)s)"
-    )
+    add_share_argument(parser, "of the pictures")
     parser.add_argument("-n", type=int, metavar="N", help="the first N pictures alone")
     parser.add_argument(
         "--records-only", action="store_true", help="write the records of what is annotated, when all shares are done"
@@ -105,7 +103,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check the arguments, ask and segment, write the records."""
-    share, shares = _share(args.share)
+    share, shares = read_share(args.share)
     for flag, value in ("--objects", args.objects), ("--threads", args.threads), ("-n", args.n):
         if value is not None and value < 1:
             raise ValueError(f"{flag}: expected 1 or more, got {value}")
@@ -187,14 +185,6 @@ def _annotate(args: argparse.Namespace, limits: MaskLimits, names: list[str], sh
 
 def number_or_none(text: str) -> float | None:
     return None if text == "none" else float(text)
-
-
-def _share(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d+)/(\d+)", text)
-    share, shares = (int(found[1]), int(found[2])) if found else (0, 0)
-    if not share < shares:
-        raise ValueError(f"--share: expected I/N with I from 0 to N - 1, got {text!r}")
-    return share, shares
 
 
 def _annotator(args: argparse.Namespace, limits: MaskLimits) -> Annotator:

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mentor.cli.shares import add_share_argument, read_share
+
 if TYPE_CHECKING:
     from mentor.config.run import TrainConfig
 
@@ -23,6 +25,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--out", type=Path, help="folder of the shards; default: the recipe's data.shards")
     parser.add_argument("--workers", type=int, default=2, help="processes that compose pictures (default: 2)")
     parser.add_argument("--shard-size", type=int, default=2048, help="samples in one file (default: 2048)")
+    add_share_argument(parser, "of the files, so that N processes, each on its own device, make them together")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
 
 
@@ -34,7 +37,11 @@ def run(args: argparse.Namespace) -> int:
         if value < least:
             raise ValueError(f"{flag}: expected {least} or more, got {value}")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ValueError("one process makes the shards, on one device: start it without torchrun or accelerate launch")
+        raise ValueError(
+            "one process makes shards on one device: start it without torchrun or accelerate launch; several divide the "
+            "work with --share"
+        )
+    share = read_share(args.share)
     config = load_recipe(args.recipe, args.overrides)
     if config.objective != "mentor":
         raise ValueError(
@@ -43,13 +50,21 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or (Path(config.data.shards) if config.data.shards else None)
     if out is None:
         raise ValueError("--out FOLDER is needed: the recipe names no data.shards")
-    make_shards(config, out, workers=args.workers, shard_size=args.shard_size, device=args.device)
+    make_shards(config, out, workers=args.workers, shard_size=args.shard_size, device=args.device, share=share)
     print(out)
     return 0
 
 
-def make_shards(config: TrainConfig, out: Path, *, workers: int, shard_size: int = 2048, device: str = "auto") -> None:
-    """Writes the recipe's samples to ``out``; see ``mentor.data.precompute``."""
+def make_shards(
+    config: TrainConfig,
+    out: Path,
+    *,
+    workers: int,
+    shard_size: int = 2048,
+    device: str = "auto",
+    share: tuple[int, int] = (0, 1),
+) -> None:
+    """Writes the recipe's samples to ``out``, or a share of their files; see ``mentor.data.precompute``."""
     from rich.console import Console
 
     from mentor.data.precompute import Encoders, precompute
@@ -75,6 +90,7 @@ def make_shards(config: TrainConfig, out: Path, *, workers: int, shard_size: int
         origin_of(config, bundle),
         shard_size=shard_size,
         workers=workers,
+        share=share,
         progress=lambda split, done, total: console.print(f"{split}: {done:,} of {total:,}", highlight=False),
     )
     broken = len(read_rejects(rejects))

@@ -47,17 +47,19 @@ def precompute(
     shard_size: int = 2048,
     batch_size: int = 64,
     workers: int = 0,
+    share: tuple[int, int] = (0, 1),
     progress: Callable[[str, int, int], None] = lambda split, done, total: None,
 ) -> None:
     """Writes ``counts[split]`` samples of ``mixtures[split]`` for both splits into ``folder``.
 
-    ``origin`` (plain data: configuration, fingerprints) is written beside the shards. ``progress`` is called with
-    split, samples done and samples in all. Raises ValueError if the folder holds shards of another origin, or more
+    ``origin`` (plain data: configuration, fingerprints) is written beside the shards. ``share``: (i, n) makes every n-th
+    shard from the i-th on; others may make theirs meanwhile. ``progress`` is called with split, samples done, of others'
+    shards too, and samples in all. Raises ValueError if the folder holds shards of another origin, or more
     training samples, or while another process makes shards there.
     """
     numbers = {split: -(-counts[split] // shard_size) for split in SPLITS}
     manifest = {"origin": origin, "shard_size": shard_size, "samples": counts, "shards": numbers}
-    with _alone(folder):
+    with _working(folder, *share):
         if (folder / "shards.json").exists():
             _make_room(folder, manifest)
         write_manifest(folder, manifest)
@@ -65,6 +67,7 @@ def precompute(
             shards = {
                 folder / shard_name(split, number): range(first, min(first + shard_size, counts[split]))
                 for number, first in enumerate(range(0, counts[split], shard_size))
+                if number % share[1] == share[0]
             }
             missing = {path: _batches(indices, batch_size) for path, indices in shards.items() if not path.exists()}
             drawn = _draw(mixtures[split], encoders.processor, list(chain.from_iterable(missing.values())), workers)
@@ -75,12 +78,21 @@ def precompute(
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Within the block no other process makes shards in the folder, which begins without what a killed one left."""
+def _working(folder: Path, share: int, shares: int) -> Iterator[None]:
+    """Within the block no other process makes shards of this share in the folder.
+
+    Who makes all of them begins without what a killed process left; of a share, that may be another's that is at work.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(
-        folder / ".lock", f"{folder}: another process makes shards there; wait for it, or choose another --out"
-    ):
+    refusal = f"{folder}: another process makes shards there; wait for it, or choose another --out"
+    if shares > 1:
+        with (
+            locked(folder / ".lock", refusal, shared=True),
+            locked(folder / f".lock-{share}-of-{shares}", f"{folder}: share {share}/{shares} is being made already"),
+        ):
+            yield
+        return
+    with locked(folder / ".lock", refusal):
         for left in folder.glob(f"{PARTIAL}*"):
             left.unlink()
         yield
