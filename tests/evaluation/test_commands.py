@@ -137,12 +137,12 @@ def test_gallery_writes_two_sheets_that_know_their_seeds(model: Path, tmp_path: 
         (["evaluate", "scenes", "--out", "{out}", "-n", "0"], "-n: expected 1 or more, got 0"),
         (["evaluate", "scenes", "--out", "{out}", "--batch-size", "0"], "--batch-size: expected 1 or more"),
         (["evaluate", "scenes", "--out", "{out}", "--seed", "-1"], "--seed: expected a whole number from 0 to"),
-        (["evaluate", "scenes", "--out", "{out}", "--cfg-scale", "nan"], "cfg-scale"),
+        (["evaluate", "scenes", "--out", "{out}", "--cfg-scale", "nan"], "cfg_scale: expected"),
         (["evaluate", "scenes", "--out", "{out}", "--corpus", "{out}/none"], "no corpus pack"),
         (["evaluate", "scenes", "--out", "{out}", "--model", "no-such-model"], "no-such-model"),
         (["evaluate", "scenes", "--out", "{file}/inside"], "cannot be written"),
         (["evaluate", "everything", "--out", "{out}"], "invalid choice"),
-        (["evaluate", "scenes", "--out", "{out}", "--data", "{out}"], "name it with --corpus"),
+        (["evaluate", "scenes", "--out", "{out}", "--data", "{out}"], "unrecognized arguments: --data"),
         (["evaluate", "dreambench", "--out", "{out}"], "--sample for the few built-in items"),
         (["evaluate", "dreambench", "--out", "{out}", "--data", "{out}/none"], "is no folder"),
         (["evaluate", "dreambench", "--out", "{out}", "--data", "{out}"], "{out}"),
@@ -205,7 +205,9 @@ def test_an_image_tokenizer_is_scored_alone(
         assert message in capsys.readouterr().err
 
 
-def test_scenes_have_no_presets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_scenes_have_no_presets_and_others_no_corpus(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for wrong in (["--preset", "original"], ["--backbone", "clip=here"]):
         assert main(["evaluate", "scenes", "--out", str(tmp_path / "out"), *wrong]) == 2
-        assert "--preset, --backbone: the scenes are judged in one way alone" in capsys.readouterr().err
+        assert f"unrecognized arguments: {wrong[0]}" in capsys.readouterr().err
+    assert main(["evaluate", "reconstruction", "--out", str(tmp_path / "out"), "--corpus", "here"]) == 2
+    assert "unrecognized arguments: --corpus" in capsys.readouterr().err

@@ -32,7 +32,7 @@ def add_parser(subparsers: Any) -> None:
     kinds = parser.add_subparsers(dest="benchmark", metavar="BENCHMARK", required=True)
     for name, entry in BENCHMARKS.items():
         kind = kinds.add_parser(name, help=entry.help, description=entry.help)
-        add_evaluation_arguments(kind)
+        add_evaluation_arguments(kind, scenes=name == "scenes")
         if entry.judged:
             add_judge_arguments(kind)
     add_tokenizer_parser(kinds)
@@ -150,10 +150,6 @@ def _scenes(args: argparse.Namespace, processes: Processes, progress: Any) -> di
     from mentor.evaluation.protocol import Source
     from mentor.evaluation.scene_benchmark import DEFAULT_N, SAMPLE_N, SIZE, SceneBenchmark
 
-    if args.data is not None:
-        raise ValueError("--data: the scenes' data is a corpus pack; name it with --corpus")
-    if args.preset is not None or args.backbone:
-        raise ValueError("--preset, --backbone: the scenes are judged in one way alone; leave them out")
     chosen_sampling(args)  # a mistake is told before the corpus is read
     pack = find_pack(args.corpus)
     corpus, n = Corpus.load(pack), args.n or (SAMPLE_N if args.sample else DEFAULT_N)
