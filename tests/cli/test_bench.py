@@ -70,7 +70,7 @@ def test_a_bundle_a_short_run_and_pytorch_alone(run: Run, tiny_model: Path) -> N
         (("nothing",), "unknown model 'nothing'"),
         (("--config", "x.yaml"), "add --random-weights"),
         (("--config", "x.yaml", "--random-weights"), "x.yaml"),
-        (("xl", "--random-weights", "--cfg-scale", "0.5"), "cfg-scale"),
+        (("xl", "--random-weights", "--cfg-scale", "0.5"), "cfg_scale: expected"),
         (("xl", "--random-weights", "--threads", "0"), "--threads: expected 1 or more, got 0"),
         (("xl", "--random-weights", "--tokens", "1"), "expected 2 to 1024"),
         (("xl", "--random-weights", "--dtype", "int8"), "--dtype"),
