@@ -52,6 +52,12 @@ def test_an_earlier_run_that_is_not_there_is_to_be_made_first(
         starting_bundle(load_recipe(recipe))
 
 
+def test_a_start_in_the_home_folder_is_there(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(saved.parent.parent))
+    named = f"~/{saved.parent.name}/{saved.name}"
+    assert starting_bundle(_config(init={"bundle": named})).config == CONFIG
+
+
 def test_origins_are_compared(saved: Path) -> None:
     bundle, config = tiny_bundle(), _config(data={"shards": "here"})
     origin = origin_of(config, bundle)

@@ -11,6 +11,7 @@ from typing import Any
 from tokenizers import Tokenizer
 from torch import nn
 
+from mentor.checkpoint.hub import here
 from mentor.checkpoint.layout import ASSETS, IMAGE_TOKENIZER, shipped_models
 from mentor.checkpoint.query_former import PARTS, with_query_former
 from mentor.checkpoint.store import Bundle, load_bundle, new_bundle
@@ -33,7 +34,7 @@ def starting_bundle(config: TrainConfig) -> Bundle:
     random from the recipe's seed. Raises ValueError if a starting point is missing or does not fit the recipe's model.
     """
     model = config.model.resolve()
-    check_start(config)
+    _check_earlier_runs(config)
     if config.init.bundle is not None:
         if config.init.image_tokenizer is not None:
             raise ValueError("init: give bundle or image_tokenizer, not both; a bundle holds its image tokenizer")
@@ -51,11 +52,10 @@ def starting_bundle(config: TrainConfig) -> Bundle:
     return bundle
 
 
-def check_start(config: TrainConfig) -> None:
-    """Raises ValueError if the recipe starts from a folder of an earlier run that is not there."""
+def _check_earlier_runs(config: TrainConfig) -> None:
     for key, source in (("bundle", config.init.bundle), ("image_tokenizer", config.init.image_tokenizer)):
         # Names of the package have no separator, names of the hub have one.
-        if source is not None and len(Path(source).parts) > 2 and not Path(source).exists():
+        if source is not None and len(Path(source).parts) > 2 and here(source) is None:
             raise ValueError(
                 f"init.{key}: {source} is not there; train what the recipe starts from first (`mentor recipes "
                 f"{config.name}` tells), or give another folder"
