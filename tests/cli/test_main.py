@@ -94,6 +94,8 @@ def test_other_words_behind_flags_are_refused(run: Run) -> None:
     assert "mentor train: error: unrecognized arguments: more --lr=3 (see mentor train --help)" in done.err
     assert done.err.count("\n") == 1
     assert run("info", "mini", "a=b").status == 2
+    done = run("evaluate", "scenes", "--out", "never", "--preset", "x")
+    assert done.status == 2 and "unrecognized arguments: --preset x (see mentor evaluate scenes --help)" in done.err
 
 
 def test_a_missing_extra_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,6 +42,7 @@ def test_evaluate_writes_everything_and_goes_on_where_it_was(
     assert main(words) == 0
     shown = capsys.readouterr().out
     assert "copy the reference" in shown and "ignore the reference" in shown and "Checker's accuracy" in shown
+    assert f"{out / 'report.md'}, {out / 'scenes.json'}" in shown and f"{out / 'scenes.png'}\n" in shown
     results: dict[str, Any] = json.loads((out / "scenes.json").read_text())
     assert results["name"] == str(model) and results["prompts"] == 4 and results["picture_size"] == 32
     assert results["settings"]["cfg_scale"] == 1.5
@@ -108,6 +109,20 @@ def test_every_sample_runs_offline_and_says_that_nothing_real_measured_it(
     assert {name: again["summary"][name] for name in again["columns"] if name in again["summary"]} == {
         name: run["summary"][name] for name in run["columns"] if name in run["summary"]
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "role"),
+    [("dreambench", "dinov2"), ("geneval", "detector"), ("coco_fid", "inception"), ("coco_fid", "clip")],
+)
+def test_a_backbone_that_is_not_there_is_told_before_painting(
+    name: str, role: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nowhere = str(tmp_path / "nowhere")
+    words = ["evaluate", name, "--sample", "-n", "2", "--backbone", f"{role}={nowhere}", "--out", str(tmp_path / "out")]
+    assert main(words) == 2
+    assert nowhere in capsys.readouterr().err.splitlines()[-1]
+    assert not list((tmp_path / "out" / "images").iterdir())
 
 
 def test_a_baseline_that_fits_no_prompt_is_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -72,6 +72,13 @@ def test_shares_that_shards_decide_otherwise_are_told(tmp_path: Path) -> None:
     assert "made with multi 0.25, subject 0.5, text_to_image 0.25 instead of multi 0.333" in line
 
 
+def test_random_weights_and_those_in_the_home_folder_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "tokens").mkdir()
+    for place in ("random", "~/tokens"):
+        assert f"start: {place}" in outline(load_recipe("mini-64/stage0", [f"init.image_tokenizer={place}"]), ALONE)
+
+
 def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "xl/x2i-icl", "schedule.samples=1280", "--dry-run", "--device", "cpu"]) == 0
     told = capsys.readouterr().out

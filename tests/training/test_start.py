@@ -14,7 +14,14 @@ from mentor.checkpoint.store import save_bundle
 from mentor.config.load import to_dict
 from mentor.config.recipes import load_recipe
 from mentor.config.run import TrainConfig
-from mentor.training.start import check_origin, fingerprint, not_heeded, origin_of, starting_bundle
+from mentor.training.start import (
+    check_origin,
+    fill_image_tokenizer,
+    fingerprint,
+    not_heeded,
+    origin_of,
+    starting_bundle,
+)
 from tests.generation.tiny_bundle import CONFIG, tiny_bundle
 from tests.training.tiny import tiny_config
 
@@ -56,6 +63,14 @@ def test_a_start_in_the_home_folder_is_there(saved: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("HOME", str(saved.parent.parent))
     named = f"~/{saved.parent.name}/{saved.name}"
     assert starting_bundle(_config(init={"bundle": named})).config == CONFIG
+    theirs = tiny_bundle().image_tokenizer
+    with torch.no_grad():
+        for each in theirs.parameters():
+            each.zero_()
+    fill_image_tokenizer(theirs, named)
+    assert fingerprint(theirs) == fingerprint(tiny_bundle().image_tokenizer)
+    with pytest.raises(ValueError, match="unknown model 'runs'"):
+        fill_image_tokenizer(theirs, "runs")
 
 
 def test_origins_are_compared(saved: Path) -> None:

@@ -46,9 +46,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--cfg-scale",
         type=float,
-        default=GenerationSettings.cfg_scale,
         metavar="X",
-        help="guidance; 1: none, and half the sequences (default: %(default)s)",
+        help="guidance; 1: none, and half the sequences (default: the model's own)",
     )
     parser.add_argument(
         "--dtype",
@@ -64,7 +63,8 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check the arguments, load or build the model, measure, print."""
     config = _random_config(args)
-    settings = GenerationSettings(cfg_scale=args.cfg_scale)
+    chosen = {} if args.cfg_scale is None else {"cfg_scale": args.cfg_scale}
+    GenerationSettings(**chosen)  # a number out of range is told before anything is loaded
     check_seed(args.seed)
     if args.threads is not None and args.threads < 1:
         raise ValueError(f"--threads: expected 1 or more, got {args.threads}")
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
             start = time.perf_counter()
             pipeline = _pipeline(args, config)
             load = time.perf_counter() - start
-            prompt = example_prompt(pipeline.config)
+            prompt, settings = example_prompt(pipeline.config), pipeline.settings(**chosen)
             with token_progress("decoding") as on_token:
                 values = benchmark(pipeline, prompt, settings, seed=args.seed, tokens=args.tokens, on_token=on_token)
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 _DRAWING = "fewer pictures side by side (--batch-size) or --dtype bfloat16 need less"
 _NEW_RUN = "a new run also with half of data.batch_size and twice the optim.accumulate, which learns the same"
@@ -24,7 +24,16 @@ NEEDS_LESS = {
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaint is one line, without the usage text before it."""
+    """An argument parser whose complaint is one line, without the usage text before it.
+
+    ``prog`` of what it returns is the command that was named, with its subcommand: "mentor evaluate scenes".
+    """
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """As argparse's; the parsers of subcommands come to their end first."""
+        namespace, rest = super().parse_known_args(args, namespace)
+        namespace.prog = getattr(namespace, "prog", self.prog)
+        return namespace, rest
 
     def error(self, message: str) -> NoReturn:
         """Print ``message`` and leave with status 2."""

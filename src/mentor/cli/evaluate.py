@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from mentor.evaluation.processes import Processes
     from mentor.evaluation.protocol import Benchmark, Source
 
+WRITTEN = ("run.json", "report.html", "report.md", "scenes.json", "scenes.md", "scenes.png")
+"""What a person reads of a run; the scenes' own files are there for a model of this package."""
+
 
 def add_parser(subparsers: Any) -> None:
     """Declare the command's arguments: one set a benchmark, ``compare`` and ``seeds``."""
@@ -67,7 +70,8 @@ def run(args: argparse.Namespace) -> int:
 
         _print(short_table(run))
         print("\n".join(line for line in (stand_ins(run), *run["notes"]) if line))
-        print(f"Written: {args.out / 'run.json'}, {args.out / 'report.html'}, {args.out / 'report.md'}")
+        written = [args.out / name for name in WRITTEN if (args.out / name).exists()]
+        print(f"Written: {', '.join(map(str, written))}")
     return 0
 
 

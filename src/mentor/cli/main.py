@@ -85,7 +85,7 @@ def _parse(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace:
         args.overrides += [word for word in rest if _is_override(word)]
         rest = [word for word in rest if not _is_override(word)]
     if rest:
-        raise ValueError(f"unrecognized arguments: {' '.join(rest)} (see mentor {args.command} --help)")
+        raise ValueError(f"unrecognized arguments: {' '.join(rest)} (see {args.prog} --help)")
     return args
 
 

@@ -215,3 +215,12 @@ def chosen(
             raise ValueError(f"this benchmark has no backbone {role!r}; it has: {', '.join(sources)}")
         sources[role] = source
     return preset, sources
+
+
+def check_sources(sources: Mapping[str, str]) -> None:
+    """Raises ``ValueError`` for a network whose configuration ``transformers`` does not find; stand-ins are always there."""
+    from transformers import AutoConfig
+
+    for role, source in sources.items():
+        if source != STAND_IN:
+            load_part(AutoConfig, role, source)

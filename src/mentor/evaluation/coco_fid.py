@@ -20,7 +20,7 @@ from PIL import Image
 
 from mentor.data.images import load_image
 from mentor.data.templates import text_to_image
-from mentor.evaluation.backbones import Backbone, Inception, chosen, load_clip
+from mentor.evaluation.backbones import Backbone, Inception, check_sources, chosen, load_clip
 from mentor.evaluation.feature_cache import FeatureCache
 from mentor.evaluation.folders import crop_then_resize, picture_files, resize_then_crop
 from mentor.evaluation.metrics import Statistics, cosine, frechet_distance
@@ -99,8 +99,10 @@ class CocoFid:
         ]
 
     def check(self, tools: Tools) -> None:
-        """Raises ``ValueError`` for an unknown preset or backbone."""
-        chosen(tools, PRESETS)
+        """Raises ``ValueError`` for an unknown preset or backbone, or one that is not to be had."""
+        preset, sources = chosen(tools, PRESETS)
+        check_sources({"clip": sources["clip"]})
+        _inception(sources["inception"], tools, PREPARATIONS[preset])
 
     def score(self, items: Sequence[Item], pictures: Sequence[Image.Image | None], tools: Tools) -> Scores:
         """FID of all pictures against the reference and the CLIP score of each; missing ones are left out and counted."""

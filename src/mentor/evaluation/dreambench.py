@@ -14,7 +14,7 @@ from PIL import Image
 
 from mentor.data.images import load_image
 from mentor.data.templates import subjects
-from mentor.evaluation.backbones import chosen, load_clip, load_dino
+from mentor.evaluation.backbones import check_sources, chosen, load_clip, load_dino
 from mentor.evaluation.feature_cache import FeatureCache
 from mentor.evaluation.folders import picture_files
 from mentor.evaluation.metrics import cosine, mean_cosine
@@ -83,8 +83,8 @@ class DreamBench:
         return items
 
     def check(self, tools: Tools) -> None:
-        """Raises ``ValueError`` for an unknown preset or backbone."""
-        chosen(tools, PRESETS)
+        """Raises ``ValueError`` for an unknown preset or backbone, or one that is not to be had."""
+        check_sources(chosen(tools, PRESETS)[1])
 
     def score(self, items: Sequence[Item], pictures: Sequence[Image.Image | None], tools: Tools) -> Scores:
         """DINO, DINOv2, CLIP-I and CLIP-T of each picture; one that is missing is left out of the means and counted."""

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from mentor.data.templates import text_to_image
-from mentor.evaluation.backbones import Clip, chosen
+from mentor.evaluation.backbones import Clip, check_sources, chosen
 from mentor.evaluation.detectors import (
     ClipColours,
     ColourNamer,
@@ -86,8 +86,8 @@ class GenEval:
         ]
 
     def check(self, tools: Tools) -> None:
-        """Raises ``ValueError`` for an unknown preset or backbone."""
-        chosen(tools, PRESETS)
+        """Raises ``ValueError`` for an unknown preset or backbone, or one that is not to be had."""
+        check_sources(chosen(tools, PRESETS)[1])
 
     def score(self, items: Sequence[Item], pictures: Sequence[Image.Image | None], tools: Tools) -> Scores:
         """Right or wrong for each picture; missing ones are left out of the means and counted."""

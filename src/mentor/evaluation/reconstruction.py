@@ -16,7 +16,7 @@ from PIL import Image
 
 from mentor.data.images import load_image
 from mentor.data.templates import reconstruct
-from mentor.evaluation.backbones import TextBackbone, chosen, load_clip
+from mentor.evaluation.backbones import TextBackbone, check_sources, chosen, load_clip
 from mentor.evaluation.feature_cache import FeatureCache
 from mentor.evaluation.folders import crop_then_resize, picture_files
 from mentor.evaluation.metrics import PIXEL_METRICS, PerceptualDistances, cosine, pixel_distances
@@ -73,8 +73,8 @@ class Reconstruction:
         return items
 
     def check(self, tools: Tools) -> None:
-        """Raises ``ValueError`` for an unknown preset or backbone."""
-        chosen(tools, PRESETS)
+        """Raises ``ValueError`` for an unknown preset or backbone, or one that is not to be had."""
+        check_sources(chosen(tools, PRESETS)[1])
 
     def score(self, items: Sequence[Item], pictures: Sequence[Image.Image | None], tools: Tools) -> Scores:
         """Distances of each picture from its target; one that is missing is left out of the means and counted."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from mentor.checkpoint.hub import here
 from mentor.checkpoint.layout import shipped_models
 from mentor.config.plan import planned_samples
 from mentor.config.run import TrainConfig
@@ -17,7 +18,7 @@ from mentor.models.mentor import Mentor
 from mentor.training.distributed import Processes
 from mentor.training.lora import add_adapters, is_adapter
 from mentor.training.plan import choose_strategy, describe
-from mentor.training.start import not_heeded
+from mentor.training.start import RANDOM, not_heeded
 from mentor.training.tokenizer_objective import TokenizerModule
 from mentor.training.weights import freeze
 
@@ -68,4 +69,4 @@ def _places(config: TrainConfig) -> list[str]:
 
 
 def _absent(place: str) -> str:
-    return "" if Path(place).exists() or place in shipped_models() else " (not here)"
+    return "" if here(place) is not None or place in (RANDOM, *shipped_models()) else " (not here)"

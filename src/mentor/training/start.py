@@ -11,8 +11,8 @@ from typing import Any
 from tokenizers import Tokenizer
 from torch import nn
 
-from mentor.checkpoint.hub import here
-from mentor.checkpoint.layout import ASSETS, IMAGE_TOKENIZER, shipped_models
+from mentor.checkpoint.hub import HubOptions, here, locate
+from mentor.checkpoint.layout import IMAGE_TOKENIZER
 from mentor.checkpoint.query_former import PARTS, with_query_former
 from mentor.checkpoint.store import Bundle, load_bundle, new_bundle
 from mentor.checkpoint.strict import load_strict
@@ -45,7 +45,7 @@ def starting_bundle(config: TrainConfig) -> Bundle:
     source = config.init.image_tokenizer
     if source is None:
         raise ValueError(
-            "init.image_tokenizer is needed: the `final` folder of a tokenizer run, or a shipped model's name"
+            "init.image_tokenizer is needed: the `final` folder of a tokenizer run, or a model's folder or name"
         )
     if source != RANDOM:
         fill_image_tokenizer(bundle.image_tokenizer, source)
@@ -70,11 +70,11 @@ def _from_bundle(config: TrainConfig, source: str, model: MentorConfig) -> Bundl
 
 
 def fill_image_tokenizer(image_tokenizer: nn.Module, source: str) -> None:
-    """Fills an image tokenizer from the `final` folder of a tokenizer run, a bundle's folder, or a shipped model's name.
+    """Fills an image tokenizer from the `final` folder of a tokenizer run, or from a bundle: its folder or name.
 
-    Raises ValueError if the file does not fit the configuration.
+    Raises ValueError if there is none, or if the file does not fit the configuration.
     """
-    folder = ASSETS / source if source in shipped_models() else Path(source)
+    folder = locate(source, HubOptions())
     load_strict(image_tokenizer, read_tensors(folder, IMAGE_TOKENIZER), str(folder / f"{IMAGE_TOKENIZER}.safetensors"))
 
 

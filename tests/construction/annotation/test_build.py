@@ -462,11 +462,16 @@ def test_failures_among_many_are_noted_as_they_come(many: Path, tmp_path: Path) 
     assert 1 < len(failed) < 20
 
 
-def test_failures_are_asked_anew_when_that_is_wanted(pictures: Path, tmp_path: Path, server: ModelServer) -> None:
+def test_failures_are_asked_anew_when_that_is_wanted(
+    pictures: Path, tmp_path: Path, server: ModelServer, capsys: pytest.CaptureFixture[str]
+) -> None:
     with model_server(mute) as useless:
         build(pictures, tmp_path / "out", useless)
         asked = len(useless.requests)
-        assert build(pictures, tmp_path / "out", useless, "--retry-failures") == 0
+        assert build(pictures, tmp_path / "out", useless, "--retry-failures") == 2
+        assert f"{tmp_path / 'out'}: no picture has an annotation" in capsys.readouterr().err
+        assert [path.name[:11] for path in (tmp_path / "out").glob("*.jsonl")] == ["annotations"]
+        assert not (tmp_path / "out" / "sources.yaml").exists()
         assert len(useless.requests) == 2 * asked - 1, "all but the units' check"
         build(pictures, tmp_path / "out", useless)
         assert len(useless.requests) == 2 * asked - 1

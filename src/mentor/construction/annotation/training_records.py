@@ -42,7 +42,8 @@ def write_records(folder: Path, pictures: Path, backgrounds: Iterable[str] = ())
 
     ``pictures``: the folder that the annotations' pictures are named in. Names in records are relative to ``folder``, so that
     both may be moved together; the recipe's ``data.folder`` then names the new place. ``backgrounds``: names of pictures that
-    recovery puts objects on; none: the pictures themselves.
+    recovery puts objects on; none: the pictures themselves. Raises ValueError, and writes nothing, where no picture of
+    ``folder`` has an annotation.
     """
     above = Path(pictures_from(folder, pictures))
     counts, others = Counter(dict.fromkeys(TASKS, 0)), list(backgrounds)
@@ -63,6 +64,8 @@ def write_records(folder: Path, pictures: Path, backgrounds: Iterable[str] = ())
                 counts[task] += 1
             if not others:
                 put(BACKGROUNDS, {"input_image": picture})
+        if not any(counts.values()):
+            raise ValueError(f"{folder}: no picture has an annotation, so there is nothing to train on")
         for name in others:
             put(BACKGROUNDS, {"input_image": name})
     write_text(folder / "sources.yaml", sources_yaml(folder, counts))
