@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mentor import MentorPipeline
-from mentor.serving import gate, images
+from mentor.serving import events, gate
 from mentor.serving.app import create_app
 from mentor.serving.jobs import Request
 from mentor.serving.mailbox import Mailbox
@@ -59,7 +59,7 @@ class Line:
 def requests(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
     """All requests that join a queue; none is ever drawn."""
     joined: list[Request] = []
-    monkeypatch.setattr(images, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(events, "LOOK_SECONDS", 0.05)
     monkeypatch.setattr("mentor.serving.queue.DrawingQueue.submit", lambda queue, request: joined.append(request))
     return joined
 
@@ -145,7 +145,7 @@ def test_an_answer_that_nobody_reads_is_over(
     pipeline: MentorPipeline, requests: list[Request], monkeypatch: pytest.MonkeyPatch, stream: bool, version: str
 ) -> None:
     monkeypatch.setattr(gate, "SEND_SECONDS", 0.05)
-    monkeypatch.setattr(images, "BEAT", 1)
+    monkeypatch.setattr(events, "BEAT", 1)
 
     closed: list[Mailbox] = []
     monkeypatch.setattr(Mailbox, "close", lambda mailbox: closed.append(mailbox))
@@ -171,7 +171,7 @@ def test_an_answer_that_nobody_reads_is_over(
 def test_a_stream_that_waits_says_so(
     pipeline: MentorPipeline, requests: list[Request], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images, "BEAT", 1)
+    monkeypatch.setattr(events, "BEAT", 1)
     line, _ = served(
         pipeline, lambda: Line({"prompt": "fox", "stream": True}), lambda line: leave(line, requests, sent=2)
     )

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
-import logging
 import secrets
 import time
-from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import JSONResponse, Response, StreamingResponse
-from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope, Send
+from fastapi.responses import JSONResponse, Response
 
 from mentor.config.sampling import LARGEST_SEED
 from mentor.generation.pipeline import MentorPipeline
@@ -26,8 +20,9 @@ from mentor.generation.png_metadata import how_made, png_bytes
 from mentor.generation.prompting import build_prompt
 from mentor.prompt import Prompt
 from mentor.serving import jobs
-from mentor.serving.errors import GONE, ApiError, as_api_error, users_mistakes
-from mentor.serving.jobs import Done, Failed, Partial
+from mentor.serving.errors import ApiError, users_mistakes
+from mentor.serving.events import EventStream, server_sent, until_the_last
+from mentor.serving.jobs import Done, Partial
 from mentor.serving.mailbox import Mailbox
 from mentor.serving.queue import DrawingQueue
 from mentor.serving.schema import EditRequest, GenerationRequest, ImageRequest, ImagesResponse
@@ -36,12 +31,6 @@ from mentor.serving.uploads import Readers, read_edit
 
 ANY_SEED = 2**32
 """Seeds that nobody chose lie below, where JavaScript still counts exactly."""
-LOOK_SECONDS = 1.0
-"""How often the server looks whether whoever asked is still there."""
-BEAT = 15
-"""After so many looks without an event a stream says that it waits."""
-
-log = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/v1/images")
 
@@ -102,16 +91,15 @@ async def _answer(
     body: ImageRequest, prompt: Prompt, references: list[dict[str, str]], http: Request, served: Service
 ) -> Response:
     request, events = _submit(body, prompt, served)
-    png = partial(_png, request, references, served)
-    arriving = _until_the_last(events, request, http)
+    arriving = until_the_last(events, request, http)
     if body.stream:
         kind = "image_generation" if isinstance(body, GenerationRequest) else "image_edit"
-        return _EventStream(request, _stream(kind, arriving, request, png, served))
+        return EventStream(request, server_sent(kind, arriving, partial(_described, request, references, served)))
     pictures: dict[int, str] = {}
     async with contextlib.aclosing(arriving):
         async for event in arriving:
             if isinstance(event, Done):
-                pictures[event.index] = await run_in_threadpool(png, event)
+                pictures[event.index] = await run_in_threadpool(_png, request, references, served, event)
     data = [{"b64_json": pictures[index], "seed": seed} for index, seed in enumerate(request.seeds)]
     usage = _usage(prompt, len(data), served)
     return JSONResponse(
@@ -154,88 +142,18 @@ def _partial_rows(count: int, grid: int) -> frozenset[int]:
     return frozenset(round(grid * part / (count + 1)) for part in range(1, count + 1)) - {0, grid}
 
 
-async def _until_the_last(
-    events: Mailbox, request: jobs.Request, http: Request
-) -> AsyncGenerator[Done | Partial | None, None]:
-    """A request's events up to its last picture; None where ``LOOK_SECONDS`` went by without one.
-
-    Raises ``ApiError`` when drawing failed or whoever asked has gone; either way the request is over.
-    """
-    left = len(request.seeds)
-    try:
-        while left:
-            event = await events.next(LOOK_SECONDS)
-            if event is None and await http.is_disconnected():
-                raise ApiError(499, GONE)
-            if isinstance(event, Failed):
-                raise as_api_error(event.error) from event.error
-            left -= isinstance(event, Done)
-            yield event
-    finally:
-        request.cancelled.set()
-        events.close()
-
-
-class _EventStream(StreamingResponse):
-    """Server-sent events; when they end, for whatever reason and even before they began, the request is over."""
-
-    def __init__(self, request: jobs.Request, content: AsyncGenerator[str, None]) -> None:
-        # The first header keeps nginx from collecting them.
-        headers = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
-        super().__init__(content, media_type="text/event-stream", headers=headers)
-        self._request, self._content = request, content
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            with contextlib.suppress(ClientDisconnect):
-                await super().__call__(scope, receive, send)
-        finally:
-            self._request.cancelled.set()
-            await self._content.aclose()  # Starlette leaves it, and all it holds, to the garbage collector
-
-
-async def _stream(
-    kind: str,
-    arriving: AsyncGenerator[Done | Partial | None, None],
-    request: jobs.Request,
-    png: Callable[[Done | Partial], str],
-    served: Service,
-) -> AsyncGenerator[str, None]:
-    """Server-sent events, one for each unfinished and each finished picture; ``index`` and ``seed`` tell which it is."""
-    shown = Counter[int]()
-    quiet = 0
-    try:
-        async with contextlib.aclosing(arriving):
-            async for event in arriving:
-                quiet = quiet + 1 if event is None else 0
-                if event is None:
-                    if quiet % BEAT == 0:
-                        yield ": waiting\n\n"  # proxies cut connections that are silent for a minute
-                    continue
-                finished = isinstance(event, Done)
-                body: dict[str, Any] = {
-                    "type": f"{kind}.{'completed' if finished else 'partial_image'}",
-                    "b64_json": await run_in_threadpool(png, event),
-                    "created_at": int(time.time()),
-                    "index": event.index,
-                    "seed": request.seeds[event.index],
-                    **_form(served),
-                }
-                if finished:
-                    body["usage"] = _usage(request.prompt, 1, served)
-                else:
-                    body["partial_image_index"] = shown[event.index]
-                    shown[event.index] += 1
-                yield _sse(body["type"], body)
-    except ApiError as error:  # the answer has begun: what goes wrong now can only be told in it
-        yield _sse("error", error.body())
-    except Exception as error:  # whatever it is, whoever asked is told and the log keeps it
-        log.exception("a stream broke off")
-        yield _sse("error", as_api_error(error).body())
-
-
-def _sse(name: str, body: Mapping[str, Any]) -> str:
-    return f"event: {name}\ndata: {json.dumps(body)}\n\n"
+def _described(
+    request: jobs.Request, references: list[dict[str, str]], served: Service, event: Done | Partial
+) -> dict[str, Any]:
+    """What a stream says of one picture."""
+    body: dict[str, Any] = {
+        "b64_json": _png(request, references, served, event),
+        "created_at": int(time.time()),
+        "index": event.index,
+        "seed": request.seeds[event.index],
+        **_form(served),
+    }
+    return body | ({"usage": _usage(request.prompt, 1, served)} if isinstance(event, Done) else {})
 
 
 def _png(request: jobs.Request, references: list[dict[str, str]], served: Service, event: Done | Partial) -> str:
