@@ -14,6 +14,9 @@ from mentor.training.precision import computes_bf16
 from mentor.training.sharding import local, part_of, whole
 from mentor.training.weights import under
 
+LONG = 1.5
+"""Length of a matrix by its width from which on the products of square matrices are fewer than those of long ones."""
+
 
 @dataclass(frozen=True)
 class Group:
@@ -179,22 +182,24 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     """Newton-Schulz iteration: [N, rows, columns] -> the same with all singular values near 1.
 
     In bfloat16, as the authors do, where the device computes in it, else in float32. There the iteration runs on the small
-    Gram matrices alone, the same sums at less than half the work for long rows; bfloat16 would lose the small singular
-    values in them.
+    Gram matrices alone where rows are long, the same sums at half the work; bfloat16 would lose the small singular values
+    in them.
     """
     a, b, c = 3.4445, -4.7750, 2.0315  # Jordan et al.: steepest slope at 0 that still converges to about [0.7, 1.2]
     x = matrices.bfloat16() if computes_bf16(matrices.device.type) else matrices.float()
     tall = x.size(-2) > x.size(-1)
     x = x.mT if tall else x
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
-    if x.dtype == torch.float32:
+    if x.dtype == torch.float32 and x.size(-1) >= LONG * x.size(-2):
         # x_k+1 = p_k x_k, p_k a polynomial in the Gram matrix g_k: the last x is (p_n ... p_1) x, and g_k+1 = p_k g_k p_k.
-        gram, product = x @ x.mT, torch.eye(x.size(-2), device=x.device).expand(len(x), -1, -1)
-        for _ in range(steps):
+        gram, product = x @ x.mT, None
+        for step in range(1, steps + 1):
             polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
             polynomial.diagonal(dim1=-2, dim2=-1).add_(a)
-            product, gram = polynomial @ product, polynomial @ gram @ polynomial
-        x = product @ x
+            product = polynomial if product is None else polynomial @ product
+            if step < steps:
+                gram = polynomial @ gram @ polynomial
+        x = x if product is None else product @ x
     else:
         for _ in range(steps):
             gram = x @ x.mT
