@@ -78,10 +78,15 @@ def test_scenes_judge_ready_pictures_and_baselines_too(
     assert main([*words, "--pictures", str(ready), "--out", str(tmp_path / "read")]) == 0
     assert "Means over 6 of 8 pictures." in capsys.readouterr().out
     assert json.loads((tmp_path / "read" / "run.json").read_text())["failures"] == 2
+    assert main([*words, "--pictures", str(ready), "--size", "64", "--out", str(tmp_path / "small")]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "compare", str(tmp_path / "copy"), str(tmp_path / "small")]) == 2
     assert main(["evaluate", "compare", str(tmp_path / "copy"), str(tmp_path / "read")]) == 0
     shown = capsys.readouterr().out
     assert "+0.000" in shown and "B: 2 items have no score" in shown
     scores = ["evaluate", "scenes", "--sample", "--model", str(model), "--out", str(tmp_path / "model")]
+    assert main([*scores, "--size", "64"]) == 2 and "at its own 32 px" in capsys.readouterr().err
+    assert main([*scores, "--size", "31"]) == 2 and "expected 32 pixels or more" in capsys.readouterr().err
     assert main(scores) == 0
     assert json.loads((tmp_path / "model" / "scenes.json").read_text())["prompts"] == 8
     run = json.loads((tmp_path / "model" / "run.json").read_text())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +78,3 @@ def tiny_config(**changes: Any) -> TrainConfig:
 def tiny_trainer(config: TrainConfig, dropout: float = 0.0) -> Trainer:
     """A fresh trainer of the tiny regression on the CPU."""
     return Trainer(config, TinyObjective(dropout), TinyFeed(config.data.batch_size), device="cpu")
-
-
-def with_steps(config: TrainConfig, steps: int) -> TrainConfig:
-    return dataclasses.replace(config, schedule=dataclasses.replace(config.schedule, steps=steps))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -24,6 +24,7 @@ from mentor.checkpoint.strict import check_names
 from mentor.checkpoint.tensors import read_tensors
 from mentor.config.model import ImageTokenizerConfig, MentorConfig
 from mentor.config.presets import PRESETS
+from mentor.files import whole
 from mentor.models.image_tokenizer import ImageTokenizer
 from mentor.models.mentor import Mentor
 
@@ -131,16 +132,10 @@ def _named(state: Mapping[str, Tensor], table: Mapping[str, str], source: Path) 
 
 def _write(files: Mapping[Path, object]) -> None:
     """Saves what belongs to each path; none of the files changes before all of them are written."""
-    temporaries = {path: path.with_name(f".{path.name}.partial") for path in files}
-    try:
+    with ExitStack() as partials:
         for path, content in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            _save(content, temporaries[path], path)
-        for path, temporary in temporaries.items():
-            os.replace(temporary, path)
-    finally:
-        for temporary in temporaries.values():
-            temporary.unlink(missing_ok=True)
+            _save(content, partials.enter_context(whole(path)), path)
 
 
 def _save(content: object, temporary: Path, path: Path) -> None:

@@ -52,14 +52,7 @@ def _from_hub(name: str, options: HubOptions, only_config: bool) -> Path:
     from mentor.checkpoint.released import RAW, convert_released  # it writes bundles, so it stands above this file
 
     if name in RAW:
-        return convert_released(
-            name,
-            revision=options.revision,
-            cache_dir=options.cache_dir,
-            token=options.token,
-            local_files_only=options.local_files_only,
-            progress=True,
-        )
+        return convert_released(name, options)
     # The configuration first: nobody should wait for ten gigabytes to be told that they are another kind of model.
     folder = download(name, options, options.revision, [CONFIG, "model_index.json"])
     read_config(folder)

@@ -43,22 +43,13 @@ RAW = {
 """Hub name -> what to take of it."""
 
 
-def convert_released(
-    hub_id: str,
-    *,
-    revision: str | None = None,
-    cache_dir: str | Path | None = None,
-    token: str | bool | None = None,
-    local_files_only: bool = False,
-    progress: bool = False,
-) -> Path:
+def convert_released(hub_id: str, hub: HubOptions) -> Path:
     """The bundle made of a repository of ``RAW``, beside its snapshots in the hub's cache, a folder for each commit.
 
     It is made on first use: some gigabytes are downloaded unless they are in the cache, and as many written. ValueError if
     the hub cannot be reached, lacks a file, or has other files than expected.
     """
     raw = RAW[hub_id]
-    hub = HubOptions(revision, cache_dir, token, local_files_only)
     done = _converted(hub_id, hub)
     if done is not None:
         return done
@@ -70,7 +61,7 @@ def convert_released(
 
     out = _place(snapshot)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with WeakFileLock(out.with_name(f"{out.name}.lock")), _bar(f"Converting {model.name}", shown=progress) as told:
+    with WeakFileLock(out.with_name(f"{out.name}.lock")), _bar(f"Converting {model.name}") as told:
         if not (out / CONFIG).is_file():  # else another process was faster
             report = convert_model(model, tokenizer, out, PRESETS[raw.preset], Extras(language=language, hub=hub), told)
             for warning in report.warnings:
@@ -105,11 +96,11 @@ def _fetch(hub_id: str, patterns: tuple[str, ...], hub: HubOptions) -> tuple[Pat
 
 
 @contextmanager
-def _bar(what: str, *, shown: bool) -> Iterator[Progress]:
+def _bar(what: str) -> Iterator[Progress]:
     """A bar like those of the downloads before it."""
     from huggingface_hub.utils import tqdm
 
-    with tqdm(desc=what, unit="B", unit_scale=True, disable=not shown) as bar:
+    with tqdm(desc=what, unit="B", unit_scale=True) as bar:
 
         def told(done: int, total: int) -> None:
             bar.total = total

@@ -54,6 +54,11 @@ class Bundle:
     def __post_init__(self) -> None:
         check_codes(self.config.decoder.vocab_size, self.image_tokenizer.config.codebook_size)
 
+    def save_with(self, mentor: Mentor, folder: Path, *, card: str | None = None) -> Path:
+        """``save_bundle`` of this bundle with other weights, as training leaves them, in 16 bits."""
+        parts = (self.image_tokenizer, self.text_tokenizer)
+        return save_bundle(folder, mentor, *parts, query_tokenizer=self.query_tokenizer, card=card, storage="half")
+
 
 def check_codes(vocabulary: int, codes: int) -> None:
     """ValueError where a decoder writes other image tokens than an image tokenizer knows."""

@@ -38,7 +38,7 @@ def add_parser(subparsers: Any) -> None:
         "model",
         nargs="?",
         default="mini",
-        help=f"mini, a bundle's folder or a hub name; with --random-weights a preset: {', '.join(PRESETS)}",
+        help=f"mini, a model folder or a hub name; with --random-weights a preset: {', '.join(PRESETS)}",
     )
     parser.add_argument("--random-weights", action="store_true", help="build a preset, for which no file is needed")
     parser.add_argument("--config", type=Path, metavar="FILE", help="a model's configuration instead of a preset")

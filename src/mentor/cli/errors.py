@@ -51,10 +51,11 @@ def one_line(error: BaseException) -> str:
 
 def out_of_memory(error: RuntimeError) -> bool:
     """Whether the memory of a GPU or of the computer did not suffice."""
-    torch = sys.modules.get("torch")  # not imported for this: who has not imported it has not run out of its memory
-    return torch is not None and (
-        isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
-    )
+    if "torch" not in sys.modules:  # not imported for this: who has not imported it has not run out of its memory
+        return False
+    from mentor.nn import device
+
+    return device.out_of_memory(error)
 
 
 def report(command: str, error: BaseException, advice: str = "") -> int:

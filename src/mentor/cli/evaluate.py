@@ -152,19 +152,25 @@ def _scenes(args: argparse.Namespace, processes: Processes, progress: Any) -> di
     """The scenes, whose data is the corpus; a model of this package also gets its baselines, ceilings and tasks."""
     from mentor.data.corpus import Corpus, find_pack
     from mentor.evaluation.protocol import Source
-    from mentor.evaluation.scene_benchmark import DEFAULT_N, SAMPLE_N, SIZE, SceneBenchmark
+    from mentor.evaluation.scene_benchmark import DEFAULT_N, SAMPLE_N, SIZE, SMALLEST, SceneBenchmark
 
     chosen_sampling(args)  # a mistake is told before the corpus is read
+    if args.size is not None and args.size < SMALLEST:
+        raise ValueError(f"--size: expected {SMALLEST} pixels or more, got {args.size}")
     pack = find_pack(args.corpus)
     corpus, n = Corpus.load(pack), args.n or (SAMPLE_N if args.sample else DEFAULT_N)
     source = Source(pack, sample=args.sample)
     if args.pictures or args.rival or args.baseline:
-        benchmark = SceneBenchmark(corpus, n=n, seed=args.seed, size=SIZE)
+        benchmark = SceneBenchmark(corpus, n=n, seed=args.seed, size=args.size or SIZE)
         return _score(args, benchmark, benchmark.items(source), source, processes, progress)
     from mentor.evaluation.pictures import PictureStore
     from mentor.evaluation.scene_report import evaluate_model
 
     painter = load_painter(args)
+    if args.size not in (None, painter.size):
+        raise ValueError(
+            f"--size: {painter.name} is judged at its own {painter.size} px; give its pictures with --pictures"
+        )
     benchmark = SceneBenchmark(corpus, n=n, seed=args.seed, size=painter.size)
     store = PictureStore(args.out, args.batch_size, processes)
     return evaluate_model(benchmark, painter, store, _tools(args, source, progress))

@@ -23,6 +23,12 @@ def add_evaluation_arguments(parser: argparse.ArgumentParser, *, scenes: bool) -
     if scenes:
         parser.add_argument("--corpus", type=Path, metavar="DIR", help="corpus pack (default: found as in training)")
         parser.add_argument("--sample", action="store_true", help="a few prompts alone")
+        parser.add_argument(
+            "--size",
+            type=int,
+            metavar="PX",
+            help="side at which ready pictures, rivals and baselines are judged (default: 128, the mini's)",
+        )
         parser.set_defaults(data=None, preset=None, backbone=[])
     else:
         _add_data_arguments(parser)

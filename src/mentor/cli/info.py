@@ -24,7 +24,7 @@ def add_parser(subparsers: Any) -> None:
         "what",
         nargs="?",
         default="mini",
-        help=f"a PNG, or: mini, a bundle's folder, a hub name, a preset ({', '.join(PRESETS)})",
+        help=f"a PNG, or: mini, a model folder, a hub name, a preset ({', '.join(PRESETS)})",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 

@@ -76,11 +76,8 @@ def make_shards(
 
     bundle, place = starting_bundle(config), resolve_device(device)
     encoder, image_tokenizer = bundle.mentor.encoder.to(place), bundle.image_tokenizer.to(place)
-    encoders = Encoders(
-        codes=lambda pixels: image_tokenizer.encode(pixels.to(place)).cpu(),
-        features=lambda pixels: encoder.encode_images(pixels.to(place)).cpu(),
-        processor=Processor(bundle.config, bundle.text_tokenizer, bundle.query_tokenizer),
-    )
+    processor = Processor(bundle.config, bundle.text_tokenizer, bundle.query_tokenizer)
+    encoders = Encoders.of(image_tokenizer, encoder, processor, place)
     console, rejects = Console(stderr=True), Path(config.data.rejects or out / "rejects.jsonl")
     precompute(
         out,

@@ -1,4 +1,4 @@
-"""A progress bar over tokens: on stderr, and only where a person watches."""
+"""Progress bars, over tokens and over stages: on stderr, and only where a person watches."""
 
 from __future__ import annotations
 

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare --seed, --cfg-scale, --temperature, --top-k, --top-p, --batch-size, --model, --device and --dtype."""
-    parser.add_argument("--seed", type=int, default=0, help="picture i is drawn with SEED + i (default: %(default)s)")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="picture i is drawn with SEED + i (benchmarks: docs/evaluation.md; default: %(default)s)",
+    )
     numbers = {
         "--cfg-scale": (float, "guidance: 1 off, more follows the prompt more closely"),
         "--temperature": (float, "below 1 safer, above 1 wilder, 0 always the likeliest"),
@@ -34,7 +39,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         default="mini",
-        help="mini, a bundle's folder or a hub name, owner/name[@revision] (default: %(default)s)",
+        help="mini, a model folder or a hub name, owner/name[@revision] (default: %(default)s)",
     )
     parser.add_argument(
         "--adapter",

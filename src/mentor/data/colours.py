@@ -23,8 +23,8 @@ COLOURS: dict[str, RGB] = {
 }
 """Name -> sRGB, 0..255."""
 
-JITTER = 10
-"""Each use of a colour moves every channel by at most this much (0..255), mostly all channels together."""
+LIGHT, HUE = 6, 4
+"""Each use of a colour moves all channels together by at most the first and each by at most the second (0..255)."""
 
 # sRGB (D65) to CIE XYZ, rows X Y Z, already divided by the white point.
 _XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
@@ -41,19 +41,10 @@ def lab(rgb: NDArray[np.generic] | RGB) -> NDArray[np.float64]:
     return np.stack((116 * y - 16, 500 * (x - y), 200 * (y - z)), axis=-1)
 
 
-_NAMES = tuple(COLOURS)
-_LAB = lab(np.array(list(COLOURS.values())))
-
-
-def nearest_colour(rgb: NDArray[np.generic] | RGB) -> str:
-    """Name of the colour nearest to one sRGB value (0..255) in CIE L*a*b*."""
-    return _NAMES[int(np.linalg.norm(_LAB - lab(rgb), axis=-1).argmin())]
-
-
 def jitter(name: str, rng: np.random.Generator) -> RGB:
-    """One use of the named colour: its sRGB value moved by at most ``JITTER`` in every channel, 0..255."""
-    light = int(rng.integers(-6, 7))
-    red, green, blue = (light + shift for shift in rng.integers(-4, 5, size=3).tolist())
+    """One use of the named colour: its sRGB value moved by at most ``LIGHT`` + ``HUE`` in every channel, 0..255."""
+    light = int(rng.integers(-LIGHT, LIGHT + 1))
+    red, green, blue = (light + shift for shift in rng.integers(-HUE, HUE + 1, size=3).tolist())
     base = COLOURS[name]
     return (_clip(base[0] + red), _clip(base[1] + green), _clip(base[2] + blue))
 

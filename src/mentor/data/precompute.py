@@ -36,6 +36,15 @@ class Encoders:
     """Pixels float32 [M, 3, R', R'] of the vision tower -> features [M, P, Dv], on the CPU."""
     processor: Processor
 
+    @classmethod
+    def of(cls, image_tokenizer: Any, encoder: Any, processor: Processor, device: torch.device) -> Encoders:
+        """Those of a model whose image tokenizer and multimodal encoder are on ``device``."""
+        return cls(
+            lambda pixels: image_tokenizer.encode(pixels.to(device)).cpu(),
+            lambda pixels: encoder.encode_images(pixels.to(device)).cpu(),
+            processor,
+        )
+
 
 def precompute(
     folder: Path,

@@ -20,7 +20,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mentor.evaluation.networks import Features, described, fingerprint, in_batches, load_network, load_part
+from mentor.checkpoint.networks import load_network, load_part
+from mentor.evaluation.networks import Features, described, fingerprint, in_batches
 from mentor.evaluation.stand_ins import STAND_IN, ColourWords, PooledTrunk
 
 if TYPE_CHECKING:
@@ -198,15 +199,13 @@ def load_dino(source: str, device: str) -> Backbone:
     return PooledTrunk(device) if source == STAND_IN else Dino(source, device)
 
 
-def chosen(
-    tools: Tools, presets: Mapping[str, Mapping[str, str]], *, absent: str = STAND_IN
-) -> tuple[str, dict[str, str]]:
+def chosen(tools: Tools, presets: Mapping[str, Mapping[str, str]]) -> tuple[str, dict[str, str]]:
     """The preset that a run uses, and its sources by role, each replaced by ``tools.backbones`` where given.
 
-    Without a choice the built-in sample is measured by ``absent`` (the stand-ins, which are packaged), other data by the
+    Without a choice the built-in sample is measured by the stand-ins, which are packaged, other data by the
     first preset. Raises ``ValueError`` for an unknown preset or role.
     """
-    preset = tools.preset or (absent if tools.source.sample else next(iter(presets)))
+    preset = tools.preset or (STAND_IN if tools.source.sample else next(iter(presets)))
     if preset not in presets:
         raise ValueError(f"unknown preset {preset!r}; known: {', '.join(presets)}")
     sources = dict(presets[preset])

@@ -17,12 +17,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 
+from mentor.checkpoint.networks import load_network, load_part
 from mentor.data.colours import COLOURS as SRGB
 from mentor.data.colours import lab
 from mentor.evaluation.backbones import TextBackbone
 from mentor.evaluation.checker import parse
 from mentor.evaluation.feature_cache import content
-from mentor.evaluation.networks import described, fingerprint, load_network, load_part
+from mentor.evaluation.networks import described, fingerprint
 from mentor.evaluation.subject_features import SubjectFeatures, similarity_table, subject_crop
 from mentor.models.perceptual import STLPIPS
 

@@ -42,7 +42,7 @@ class FeatureCache:
     def _chunk(self, backbone: Backbone, pictures: Sequence[Image.Image]) -> Features:
         folder = self.folder / "features" / backbone.fingerprint
         folder.mkdir(parents=True, exist_ok=True)
-        paths = [folder / f"{content(picture)}.npy" for picture in pictures]
+        paths = [folder / f"{content(picture)[:32]}.npy" for picture in pictures]
         missing = {path: picture for path, picture in zip(paths, pictures, strict=True) if not path.is_file()}
         if missing:
             for path, row in zip(missing, backbone.images(list(missing.values())), strict=True):
@@ -51,9 +51,8 @@ class FeatureCache:
 
 
 def content(picture: Image.Image) -> str:
-    """Hash of a picture's size and RGB pixels."""
-    rgb = picture.convert("RGB")
-    return hashlib.sha256(repr(rgb.size).encode() + rgb.tobytes()).hexdigest()[:32]
+    """Hash of a picture's size and RGB pixels, hexadecimal."""
+    return hashlib.sha256(repr(picture.size).encode() + picture.convert("RGB").tobytes()).hexdigest()
 
 
 def _chunks(pictures: Iterable[Image.Image]) -> Iterator[list[Image.Image]]:

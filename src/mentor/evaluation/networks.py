@@ -1,4 +1,4 @@
-"""Networks that metrics are made of: loaded whole or refused with what to do, told by name and hash, run in batches."""
+"""Networks that metrics are made of: told by name and hash, run in batches."""
 
 from __future__ import annotations
 
@@ -38,32 +38,3 @@ def in_batches(network: Callable[[Sequence[Any]], Tensor], inputs: Sequence[Any]
     """A network's outputs [B, F] for any number of inputs, at least one, ``BATCH`` at a time."""
     parts = [network(inputs[start : start + BATCH]).float().cpu().numpy() for start in range(0, len(inputs), BATCH)]
     return np.concatenate(parts)
-
-
-def load_network(kind: Any, what: str, source: str, **settings: Any) -> Any:
-    """``kind.from_pretrained(source)`` in single precision and evaluation mode; ``ValueError`` also for missing weights."""
-    model, found = load_part(kind, what, source, dtype=torch.float32, output_loading_info=True, **settings)
-    # transformers fills what is missing with random numbers: a metric of those would look like any other.
-    if found["missing_keys"] or found["mismatched_keys"]:
-        lacking = sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"]]))
-        raise ValueError(f"{what} {source} has no fitting weights for {lacking[0]} ({len(lacking)} in all)")
-    return model.eval()
-
-
-def load_part(kind: Any, what: str, source: str, **settings: Any) -> Any:
-    """``kind.from_pretrained``; ``source`` is a folder or a hub id, which may be pinned, ``owner/name@revision``.
-
-    ``ValueError`` says what is missing and what to do about it.
-    """
-    repository, revision = split_revision(source)
-    if revision is not None:
-        settings["revision"] = revision
-    # OSError: not there, no network, no such repository; ValueError: a folder of another kind of model.
-    try:
-        return kind.from_pretrained(repository, **settings)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(
-            f"{what} {source} cannot be loaded ({reason}); give a hub id or a local folder as backbone, or choose the "
-            "preset stand-in"
-        ) from error

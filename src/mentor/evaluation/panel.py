@@ -96,9 +96,7 @@ class Panel:
         """How many answers came from which model, by its own name."""
         return self._asker.served
 
-    def ask(
-        self, questions: Sequence[Question], *, progress: Progress | None = None, what: str = "judge"
-    ) -> list[Verdict]:
+    def ask(self, questions: Sequence[Question], *, progress: Progress | None = None) -> list[Verdict]:
         """A verdict for each question.
 
         Raises ``ModelDown`` when the judge answers nobody, ``ValueError`` when it was too busy for some questions: they would
@@ -115,7 +113,7 @@ class Panel:
                 for done in as_completed(futures):
                     verdicts[futures[done]] = done.result()
                     if progress is not None:
-                        progress(what, len(verdicts), len(questions))
+                        progress("judge", len(verdicts), len(questions))
                 if verdicts and all(verdict.silent for verdict in verdicts.values()):
                     raise ModelDown(f"{self.judge.name} answered nothing; {verdicts[0].failure}")
             except ModelDown as error:

@@ -18,6 +18,7 @@ from mentor.config.load import to_dict
 from mentor.config.sampling import GenerationSettings
 from mentor.data.images import load_image
 from mentor.data.pixels import picture_pixels
+from mentor.evaluation.feature_cache import content
 from mentor.evaluation.processes import ALONE, Processes
 from mentor.evaluation.protocol import Progress
 from mentor.files import whole
@@ -192,11 +193,7 @@ def check_folder(folder: Path) -> None:
 
 
 def _key(painter: Painter, prompt: Prompt, seed: int) -> str:
-    images = [
-        hashlib.sha256(repr(image.size).encode() + image.convert("RGB").tobytes()).hexdigest()
-        for image in prompt.images
-    ]
-    asked = [painter.fingerprint, prompt.text, images, seed, *prompt.queries]
+    asked = [painter.fingerprint, prompt.text, list(map(content, prompt.images)), seed, *prompt.queries]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:24]
 
 

@@ -28,10 +28,10 @@ class Picture:
     """What kind of thing is shown; None for a scene, which may show several."""
 
 
-def pictures_of(corpus: Corpus, count: int, seed: int, *, scenes: float = 0.5) -> list[Picture]:
-    """``count`` pictures of one split: cut-outs on white, and rendered scenes for a share of ``scenes``."""
+def pictures_of(corpus: Corpus, count: int, seed: int) -> list[Picture]:
+    """``count`` pictures of one split: cut-outs on white, and as many rendered scenes."""
     rng = np.random.default_rng(seed)
-    drawn = round(count * scenes)
+    drawn = round(count / 2)
     chosen = rng.permutation(len(corpus.cutouts))[: count - drawn]
     return [_alone(corpus.cutouts[int(number)]) for number in chosen] + [_scene(corpus, rng) for _ in range(drawn)]
 

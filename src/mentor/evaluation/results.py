@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import mentor
+from mentor.evaluation.feature_cache import content
 from mentor.evaluation.pictures import Pictures
 from mentor.evaluation.protocol import Item, Record
 from mentor.files import write_text
@@ -53,8 +54,7 @@ def provenance() -> dict[str, str]:
 def item_digest(item: Item) -> str:
     """Changes whenever what is asked or what it is compared with changes."""
     images = [*item.prompt.images, *item.references, *([item.target] if item.target is not None else [])]
-    parts = [hashlib.sha256(repr(image.size).encode() + image.convert("RGB").tobytes()).hexdigest() for image in images]
-    asked = [item.key, item.prompt.text, item.text, parts, *item.prompt.queries]
+    asked = [item.key, item.prompt.text, item.text, list(map(content, images)), *item.prompt.queries]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
 
 

@@ -21,7 +21,9 @@ from mentor.models.perceptual import STLPIPS
 if TYPE_CHECKING:
     from mentor.data.corpus import Corpus
 
-DEFAULT_N, SAMPLE_N, SIZE = 240, 8, 64
+DEFAULT_N, SAMPLE_N = 240, 8
+SIZE, SMALLEST = 128, 32
+"""Side in pixels at which pictures are judged that do not say it themselves, the mini's; below ``SMALLEST`` there is no CP."""
 
 
 class SceneBenchmark:

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mentor.data.colours import COLOURS, lab
+from mentor.data.colours import COLOURS
 from mentor.data.pixels import picture_pixels
 from mentor.evaluation.panel import BEST
+from mentor.evaluation.stand_ins import colour_shares
 from mentor.vlm.client import QuestionFailed, Reply, Turn, open_jpeg
 
 
@@ -56,8 +57,6 @@ def _named_colours(text: str, picture: Image.Image) -> int:
     asked = [name for name in COLOURS if re.search(rf"\b{name}\b", text.lower())]
     if not asked:
         return BEST // 2
-    named = lab(np.array(list(COLOURS.values())))
-    nearest = np.linalg.norm(lab(np.asarray(picture).reshape(-1, 1, 3)) - named, axis=-1).argmin(axis=1)
-    names = tuple(COLOURS)
-    seen = sum(float((nearest == names.index(name)).mean()) >= 0.05 for name in asked)
+    shares = dict(zip(COLOURS, colour_shares(np.asarray(picture).reshape(-1, 3)), strict=True))
+    seen = sum(shares[name] >= 0.05 for name in asked)
     return math.floor(BEST * seen / len(asked) + 0.5)

@@ -12,17 +12,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from mentor.data.colours import COLOURS, lab
 from mentor.data.pixels import to_pixels
+from mentor.evaluation.networks import in_batches
 from mentor.models.perceptual import STLPIPS
 
 STAND_IN = "stand-in"
 """What stands for a source where the packaged replacement is wanted."""
 SIDE = 64
 """Pictures are looked at in this size."""
-BATCH = 32
 
 
 class PooledTrunk:
@@ -36,12 +36,11 @@ class PooledTrunk:
 
     @torch.inference_mode()
     def images(self, pictures: Sequence[Image.Image]) -> NDArray[np.float32]:
-        rows = []
-        for start in range(0, len(pictures), BATCH):
-            pixels = np.stack([_small(each) for each in pictures[start : start + BATCH]])
-            maps = self._trunk.features(to_pixels(pixels).to(self._device))
-            rows.append(torch.cat([nn.functional.normalize(each, dim=1).mean(dim=(2, 3)) for each in maps], dim=1))
-        return torch.cat(rows).float().cpu().numpy()
+        return in_batches(self._pooled, pictures)
+
+    def _pooled(self, part: Sequence[Image.Image]) -> Tensor:
+        maps = self._trunk.features(to_pixels(np.stack([_small(each) for each in part])).to(self._device))
+        return torch.cat([nn.functional.normalize(each, dim=1).mean(dim=(2, 3)) for each in maps], dim=1)
 
 
 class ColourWords:
@@ -52,7 +51,7 @@ class ColourWords:
     fingerprint = "colour-words-1"
 
     def images(self, pictures: Sequence[Image.Image]) -> NDArray[np.float32]:
-        return np.stack([_colour_shares(_small(each).reshape(-1, 3)) for each in pictures])
+        return np.stack([colour_shares(_small(each).reshape(-1, 3)) for each in pictures])
 
     def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         words = [re.findall("[a-z]+", text.lower().replace("grey", "gray")) for text in texts]
@@ -63,7 +62,7 @@ def _small(picture: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 
 
-def _colour_shares(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+def colour_shares(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Share of the pixels [P, 3] (0..255) that is nearest to each named colour in CIE L*a*b*: [12]."""
     distances = np.linalg.norm(lab(pixels)[:, None] - lab(np.array(list(COLOURS.values()))), axis=-1)
     counts = np.bincount(distances.argmin(axis=1), minlength=len(COLOURS))

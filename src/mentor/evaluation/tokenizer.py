@@ -17,13 +17,12 @@ from mentor.evaluation.pixels import psnr, ssim
 from mentor.models.image_tokenizer import ImageTokenizer
 from mentor.models.perceptual import STLPIPS
 
-SIZES = (64, 96, 128)
 _CHUNK = 32
 
 
 @torch.inference_mode()
 def evaluate_tokenizer(
-    tokenizer: ImageTokenizer, corpus: Corpus, *, sizes: Sequence[int] = SIZES, count: int = 256, seed: int = 0
+    tokenizer: ImageTokenizer, corpus: Corpus, *, sizes: Sequence[int], count: int, seed: int = 0
 ) -> dict[str, dict[str, float]]:
     """Scores on ``count`` held-out scenes, for each size: {"128": {"psnr": ..., "psnr_plain": ..., "ssim": ..., ...}}.
 

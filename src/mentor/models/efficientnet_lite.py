@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 STEM_CHANNELS = 32
 STEM_STRIDE = 2
+NORM_EPS = 1e-3
 
 
 class BlockShape(NamedTuple):
@@ -131,7 +132,7 @@ def merged_width(layers: tuple[int, ...], image_size: int, tokens_per_image: int
 
 
 @torch.no_grad()
-def fold_batch_norm(weight: Tensor, norm: dict[str, Tensor], eps: float = 1e-3) -> tuple[Tensor, Tensor]:
+def fold_batch_norm(weight: Tensor, norm: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """A bias-free convolution's weight [C, ...] and the batch normalisation after it -> one convolution's (weight, bias)."""
-    scale = norm["weight"] / torch.sqrt(norm["running_var"] + eps)
+    scale = norm["weight"] / torch.sqrt(norm["running_var"] + NORM_EPS)
     return weight * scale.view(-1, 1, 1, 1), norm["bias"] - norm["running_mean"] * scale

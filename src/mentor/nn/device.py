@@ -1,4 +1,4 @@
-"""The names a user gives to devices and number formats -> torch's objects."""
+"""Devices: the names a user gives to them and to number formats, and whether their memory sufficed."""
 
 from __future__ import annotations
 
@@ -27,6 +27,11 @@ def resolve_device(name: str | torch.device | None = None) -> torch.device:
     except (RuntimeError, AssertionError, ImportError, NotImplementedError) as error:
         raise ValueError(f"device: {name} cannot be used on this machine; cpu always can") from error
     return device
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether the memory of a GPU or of the computer did not suffice; for the latter torch has no exception of its own."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 def resolve_dtype(name: str | torch.dtype | None = None) -> torch.dtype | None:

@@ -14,11 +14,11 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from PIL import Image
 from torch import Tensor
 
 from mentor.generation.pipeline import MentorPipeline
+from mentor.nn.device import out_of_memory
 from mentor.serving.jobs import Busy, Closed, Done, Failed, Partial, Request
 from mentor.serving.metrics import Metrics
 from mentor.serving.settings import ServeSettings
@@ -173,7 +173,7 @@ class DrawingQueue:
             picture.request.tell(Done(picture.index, image))
 
     def _fail(self, batch: list[_Picture], failure: Exception) -> None:
-        parts = _halves(batch) if _out_of_memory(failure) else _by_request(batch)
+        parts = _halves(batch) if out_of_memory(failure) else _by_request(batch)
         if len(parts) > 1:
             for part in parts:
                 self._draw(part)
@@ -227,8 +227,3 @@ def _halves(batch: list[_Picture]) -> list[list[_Picture]]:
     """All together were too many, whoever asked for them."""
     middle = len(batch) // 2
     return [half for half in (batch[:middle], batch[middle:]) if half]
-
-
-def _out_of_memory(error: Exception) -> bool:
-    # The processor's memory has no exception of its own.
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)

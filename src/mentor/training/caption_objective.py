@@ -13,11 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mentor.checkpoint.store import Bundle, save_bundle
+from mentor.checkpoint.networks import load_network
+from mentor.checkpoint.store import Bundle
 from mentor.models.mentor import Mentor
 from mentor.training.live_feed import IGNORED
 from mentor.training.optim import Group, default_groups
-from mentor.training.protocol import Batch, Objective
+from mentor.training.protocol import Batch, Objective, to_device
 
 
 class CaptionObjective(Objective):
@@ -71,32 +72,20 @@ class CaptionObjective(Objective):
             return {}
         device = self.module.null_condition.device
         sizes = [self.weight(batch) for batch in self.held_out]
-        moved = [{k: v.to(device) if isinstance(v, Tensor) else v for k, v in b.items()} for b in self.held_out]
-        losses = [float(self.loss(batch, 0)[0]) for batch in moved]
+        losses = [float(self.loss(to_device(batch, device), 0)[0]) for batch in self.held_out]
         return {"nll": sum(size * loss for size, loss in zip(sizes, losses, strict=True)) / sum(sizes)}
 
     def export(self, folder: Path) -> None:
         """Writes the whole model as a bundle: the next stage takes its connector."""
-        bundle = self.bundle
-        save_bundle(
-            folder,
-            self.module,
-            bundle.image_tokenizer,
-            bundle.text_tokenizer,
-            query_tokenizer=bundle.query_tokenizer,
-            card=self.card,
-            storage="half",
-        )
+        self.bundle.save_with(self.module, folder, card=self.card)
 
 
 def load_answerer(folder: str) -> nn.Module:
-    """The whole T5 of a hub folder. Raises ValueError if it cannot be read."""
+    """The whole T5 of a folder or of the hub. Raises ValueError if it cannot be read."""
     from transformers import T5ForConditionalGeneration
 
-    try:
-        return T5ForConditionalGeneration.from_pretrained(folder, local_files_only=Path(folder).exists())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"init.answerer: {folder} holds no T5 ({str(error).splitlines()[0]})") from error
+    model: nn.Module = load_network(T5ForConditionalGeneration, "init.answerer: T5", folder, dtype="auto")
+    return model
 
 
 def _shifted(answers: Tensor, start: int, pad: int) -> Tensor:

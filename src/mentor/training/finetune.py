@@ -21,6 +21,7 @@ from mentor.data.corpus import find_pack
 from mentor.data.finetune_source import TASK
 from mentor.training.feed import collate
 from mentor.training.objective import MentorObjective
+from mentor.training.protocol import to_device
 
 RECIPE = "finetune"
 _FILLED = (
@@ -122,8 +123,7 @@ def object_losses(objective: MentorObjective) -> dict[str, float]:
     found: dict[str, list[Tensor]] = {}
     device, rows = objective.module.null_condition.device, objective.rows
     for start in range(0, len(rows), objective.batch_size):
-        batch = collate(rows[start : start + objective.batch_size], objective.processor)
-        batch = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
+        batch = to_device(collate(rows[start : start + objective.batch_size], objective.processor), device)
         losses = objective.token_losses(batch)
         for task, row, mask in zip(batch["tasks"], losses, batch["object_mask"], strict=True):
             found.setdefault("own subject" if task == TASK else "corpus", []).append(row[mask])

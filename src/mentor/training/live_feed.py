@@ -72,10 +72,6 @@ class LiveRows:
             raise IndexError(f"sample {index} of {self.count}")
         device = self.bundle.mentor.null_condition.device
         image_tokenizer, encoder = self.bundle.image_tokenizer.to(device), self.bundle.mentor.encoder
-        encoders = Encoders(
-            codes=lambda pixels: image_tokenizer.encode(pixels.to(device)).cpu(),
-            features=lambda pixels: encoder.encode_images(pixels.to(device)).cpu(),
-            processor=self.processor,
-        )
+        encoders = Encoders.of(image_tokenizer, encoder, self.processor, device)
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             return encode([prepare(self.samples.sample(index), self.processor)], encoders)[0]

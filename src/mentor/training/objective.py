@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from mentor.checkpoint.store import Bundle, save_bundle
+from mentor.checkpoint.store import Bundle
 from mentor.config.sections import MentorObjectiveConfig
 from mentor.data.pixels import pixel_grid, to_pixels
 from mentor.data.processor import Processor
@@ -25,7 +25,7 @@ from mentor.models.mentor import Mentor
 from mentor.training.conditions import CONDITIONS, under
 from mentor.training.feed import collate
 from mentor.training.optim import Group, default_groups
-from mentor.training.protocol import Batch, Objective
+from mentor.training.protocol import Batch, Objective, to_device
 
 TokenSampler = Callable[[Mentor, Tensor, Tensor], Tensor]
 """Left-padded condition states [B, S, De] and mask [B, S] -> image tokens int64 [B, L]."""
@@ -147,16 +147,7 @@ class MentorObjective(Objective):
 
     def export(self, folder: Path) -> None:
         """Writes the whole model as a bundle that ``MentorPipeline.from_pretrained`` loads."""
-        bundle = self.bundle
-        save_bundle(
-            folder,
-            self.module,
-            bundle.image_tokenizer,
-            bundle.text_tokenizer,
-            query_tokenizer=bundle.query_tokenizer,
-            card=self.card,
-            storage="half",
-        )
+        self.bundle.save_with(self.module, folder, card=self.card)
 
     def _held_out_losses(self, rows: Sequence[Row], *, dropped: bool) -> Tensor:
         """float32 [rows, L] on the CPU."""
@@ -174,7 +165,7 @@ class MentorObjective(Objective):
         # The evaluation runs under autocast, which on a CPU cannot join float16 features.
         with torch.autocast("cpu", enabled=False):
             batch = collate(rows, self.processor, 8)
-        return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
+        return to_device(batch, device)
 
 
 def _prompts(batch: Batch) -> dict[str, Tensor]:

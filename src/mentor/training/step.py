@@ -17,7 +17,7 @@ from mentor.training.distributed import Processes
 from mentor.training.optim import Optimizer
 from mentor.training.plan import Strategy
 from mentor.training.precision import Precision
-from mentor.training.protocol import Batch, Objective
+from mentor.training.protocol import Batch, Objective, to_device
 from mentor.training.schedule import multiplier
 from mentor.training.stopping import StopRequest
 from mentor.training.weights import Weights
@@ -101,7 +101,7 @@ class Stepper:
         for batch, size in zip(batches, sizes, strict=True):
             share = size / terms
             with self.autocast():
-                loss, metrics = self.objective.loss(_to(batch, self.device), step)
+                loss, metrics = self.objective.loss(to_device(batch, self.device), step)
             (loss * (share * factor)).backward()
             self.weights.collect_gradients()
             for name, value in ({"loss": loss.detach()} | metrics).items():
@@ -137,7 +137,3 @@ def seed_everything(seed: int, step: int, rank: int = 0) -> None:
     random.seed(value)
     np.random.seed(value)  # noqa: NPY002 - the legacy generator is what other people's code may use
     torch.manual_seed(value)
-
-
-def _to(batch: Batch, device: torch.device) -> Batch:
-    return {name: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for name, v in batch.items()}

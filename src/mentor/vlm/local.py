@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from mentor.checkpoint.hub import split_revision
+from mentor.checkpoint.networks import load_network, load_part
 from mentor.vlm.client import Reply, Turn, open_jpeg
 
 MAX_NEW_TOKENS = 512
@@ -43,13 +43,9 @@ class LocalModel:
         """A folder or a name on the hub, ``name@revision`` to pin it; ``ValueError`` when it cannot be loaded."""
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
-        repository, revision = split_revision(name)
-        asked = {"revision": revision} if revision else {}
-        try:
-            processor = AutoProcessor.from_pretrained(repository, **asked)
-            model = AutoModelForImageTextToText.from_pretrained(repository, dtype="auto", **asked)
-        except (OSError, ValueError, ImportError) as error:
-            raise ValueError(f"{name!r}: cannot be loaded as an image-text-to-text model ({error})") from error
+        what = "image-text-to-text model"
+        processor = load_part(AutoProcessor, what, name)
+        model = load_network(AutoModelForImageTextToText, what, name, dtype="auto")
         return cls(model.to(device), processor, name, temperature=temperature, max_tokens=max_tokens)
 
     @torch.inference_mode()

@@ -386,7 +386,7 @@ def test_unanswered_pictures_are_left_for_the_next_run(
         (["--temperature", "nan"], "--temperature: expected 0 or more"),
         (["--max-tokens", "-1"], "--max-tokens: expected 1 or more, or 0 for no limit"),
         (["--vlm-url", "local", "--max-tokens", "0"], "a model on this computer needs both"),
-        (["--segmenter", "no-such-folder/sam"], "cannot be loaded as a Segment Anything model"),
+        (["--segmenter", "no-such-folder/sam"], "Segment Anything no-such-folder/sam cannot be loaded"),
         (["--backgrounds", "nowhere"], "nowhere is no folder"),
         (["--vlm-url", ""], "--vlm-url, --vlm-model: name the vision-language model"),
         (["--records-only"], "holds no annotations"),

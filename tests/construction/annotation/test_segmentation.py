@@ -89,12 +89,12 @@ def test_it_is_loaded_from_a_folder(parts: tuple[Any, Any], tmp_path: Path) -> N
 
 
 def test_what_is_no_such_model_is_told(parts: tuple[Any, Any], tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="cannot be loaded as a Segment Anything model"):
+    with pytest.raises(ValueError, match=r"Segment Anything .* cannot be loaded"):
         SegmentAnything.load(str(tmp_path))
     parts[1].save_pretrained(tmp_path)
     vision = CLIPVisionConfig(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
     CLIPVisionModel(vision).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"is no Segment Anything model, \d+ of its weights are missing"):
+    with pytest.raises(ValueError, match=r"Segment Anything .* has no fitting weights for .* \(\d+ in all\)"):
         SegmentAnything.load(str(tmp_path))
 
 

@@ -15,8 +15,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from mentor.checkpoint.hub import split_revision
+from mentor.checkpoint.networks import load_network, load_part
 from mentor.construction.annotation.location import Location
+
+WHAT = "Segment Anything"
 
 
 @dataclass(frozen=True)
@@ -45,21 +47,9 @@ class SegmentAnything:
         """A folder or a name on the hub, ``facebook/sam-vit-huge``; ``ValueError`` when it cannot be loaded."""
         from transformers import SamConfig, SamImageProcessorPil, SamModel, SamProcessor
 
-        repository, revision = split_revision(name)
-        asked = {"revision": revision} if revision else {}
-        try:
-            config = SamConfig.from_pretrained(repository, **asked)
-            processor = SamProcessor(SamImageProcessorPil.from_pretrained(repository, **asked))
-            model, report = SamModel.from_pretrained(
-                repository, config=config, dtype=torch.float32, output_loading_info=True, **asked
-            )
-        except (OSError, ValueError, ImportError, RuntimeError) as error:
-            raise ValueError(f"{name!r}: cannot be loaded as a Segment Anything model ({error})") from error
-        if report["missing_keys"]:
-            raise ValueError(
-                f"{name!r}: is no Segment Anything model, {len(report['missing_keys'])} of its weights are missing"
-            )
-        return cls(model.to(device), processor)
+        config = load_part(SamConfig, WHAT, name)
+        processor = SamProcessor(load_part(SamImageProcessorPil, WHAT, name))
+        return cls(load_network(SamModel, WHAT, name, config=config).to(device), processor)
 
     def __call__(self, picture: Image.Image, locations: Sequence[Location]) -> list[Mask]:
         """One mask for each location; may be called by several threads."""
