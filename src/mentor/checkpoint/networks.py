@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from mentor.checkpoint.hub import split_revision
+from mentor.checkpoint.hub import here, split_revision
 
 
 def load_network(kind: Any, what: str, source: str, **settings: Any) -> Any:
@@ -27,7 +27,8 @@ def load_part(kind: Any, what: str, source: str, **settings: Any) -> Any:
 
     Raises ``ValueError`` that names ``what`` and ``source`` where it is not there, or is something else.
     """
-    repository, revision = split_revision(source)
+    local = here(source)
+    repository, revision = split_revision(source) if local is None else (str(local), None)
     if revision is not None:
         settings["revision"] = revision
     # OSError: not there, no network, no such repository; the others: a folder of another kind of model, or one that needs
@@ -35,5 +36,5 @@ def load_part(kind: Any, what: str, source: str, **settings: Any) -> Any:
     try:
         return kind.from_pretrained(repository, **settings)
     except (OSError, ValueError, ImportError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"{what} {source} cannot be loaded ({reason}); give a folder or a hub id of one") from error
