@@ -13,12 +13,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mentor.checkpoint.eight_bit import SCALE_SUFFIX, dequantize_rows, quantize_rows, was_eight_bit
+from mentor.checkpoint.eight_bit import SCALE_SUFFIX, dequantize_rows, may_be_eight_bit, quantize_rows, was_eight_bit
 from mentor.checkpoint.shards import check_index, find_shards, shard_name, stored_files, write_index
 
-Storage = Literal["full", "compact", "half"]
-"""Bits of stored float32: all of them; 16, and 8 for big matrices, where that loses nothing (they were read from fewer bits);
-the same, and the rest rounded to 16."""
+Storage = Literal["full", "compact", "half", "eight_bit"]
+"""Bits of stored float32: all of them; 16, and 8 for big weights, where that loses nothing (they were read from fewer bits);
+the same, and the rest rounded to 16; big weights rounded to 8 and the rest to 16."""
 
 _MAPPED_BYTES = 64_000_000
 """A file is mapped anew after this many bytes were read: pages that were read count as ours until the map is closed."""
@@ -80,10 +80,11 @@ def _shards(
 
 
 def _stored(name: str, tensor: Tensor, storage: Storage, eight_bit: bool) -> dict[str, Tensor]:
-    if eight_bit or (storage != "full" and was_eight_bit(tensor)):
+    chosen = storage == "eight_bit" and may_be_eight_bit(tensor)
+    if eight_bit or chosen or (storage != "full" and was_eight_bit(tensor)):
         codes, scale = quantize_rows(tensor)
         return {name: codes, name + SCALE_SUFFIX: _finite(name, scale)}
-    if storage == "half":
+    if storage in ("half", "eight_bit"):
         tensor = _finite(name, tensor.half() if tensor.dtype is torch.float32 else tensor)
     elif storage == "compact" and tensor.dtype is torch.float32 and torch.equal(tensor.half().float(), tensor):
         tensor = tensor.half()
@@ -114,7 +115,7 @@ def read_tensors(folder: Path, stem: str) -> StoredTensors:
         check_index(folder, stem, weight_map, files)
     for name in files:
         scales = shapes.get(name + SCALE_SUFFIX)
-        if scales is not None and (len(shapes[name]) != 2 or scales != shapes[name][:1]):
+        if scales is not None and (len(shapes[name]) < 2 or scales != shapes[name][:1]):
             raise ValueError(f"{files[name]}: {name} has shape {list(shapes[name])} but scales {list(scales)}")
     return StoredTensors(files, shapes, versions)
 
@@ -122,7 +123,7 @@ def read_tensors(folder: Path, stem: str) -> StoredTensors:
 class StoredTensors(Mapping[str, Tensor]):
     """The tensors of safetensors files, of which only what is asked for is in memory.
 
-    A matrix stored in 8 bits is given as float32, everything else as it is stored. What is given is mapped from the file:
+    A weight stored in 8 bits is given as float32, everything else as it is stored. What is given is mapped from the file:
     copy it before writing to it. ``shapes`` has the same names.
     """
 

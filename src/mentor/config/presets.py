@@ -25,23 +25,30 @@ _MINILM = LanguageConfig(
     kind="bert", width=384, num_layers=3, num_heads=12, mlp_width=1536, vocab_size=30522, image_token_id=1
 )
 _PATCHIFY = ImageTokenizerConfig(backbone="patchify", downsample=8, codebook_size=2048)
+_LARGER_PATCHIFY = replace(
+    _PATCHIFY, codebook_size=8192, widths=(128, 256), encoder_blocks=(2, 4), decoder_blocks=(3, 6)
+)
 
 
-def _mini(name: str, *, width: int, num_layers: int, num_heads: int, grid: int) -> MentorConfig:
+def _mini(
+    name: str, *, width: int, num_heads: int, grid: int, image_tokenizer: ImageTokenizerConfig
+) -> MentorConfig:
     return MentorConfig(
         name=name,
         vision=VisionConfig(kind="efficientnet_lite0", image_size=64, layers=(1, 11), width=1136, tokens_per_image=16),
         language=_MINILM,
         connector=ConnectorConfig(hidden=768),
         projector=ProjectorConfig(),
-        decoder=DecoderConfig(width=width, num_layers=num_layers, num_heads=num_heads, vocab_size=2048, grid=grid),
-        image_tokenizer=_PATCHIFY,
+        decoder=DecoderConfig(
+            width=width, num_layers=8, num_heads=num_heads, vocab_size=image_tokenizer.codebook_size, grid=grid
+        ),
+        image_tokenizer=image_tokenizer,
         context=128,
         generation=GenerationSettings(cfg_scale=2.0, top_p=0.9),  # measured: docs/mini.md
     )
 
 
-MINI_64 = _mini("mini-64", width=256, num_layers=8, num_heads=4, grid=8)
+MINI_64 = _mini("mini-64", width=256, num_heads=4, grid=8, image_tokenizer=_PATCHIFY)
 MINI_QUERY_FORMER = ConnectorConfig(
     kind="query_former",
     hidden=192,
@@ -162,7 +169,7 @@ PRESETS: dict[str, MentorConfig] = {
     config.name: config
     for config in (
         MINI_64,
-        _mini("mini-128", width=256, num_layers=8, num_heads=4, grid=16),
+        _mini("mini-128", width=384, num_heads=6, grid=16, image_tokenizer=_LARGER_PATCHIFY),
         replace(MINI_64, name="mini-64-query-former", connector=MINI_QUERY_FORMER),
         AS_RELEASED,
         FIXED,

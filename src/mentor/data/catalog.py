@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from mentor.data.colours import lab
 
@@ -114,11 +114,8 @@ class Catalog:
         """L*a*b* colours [E, 3] of pixels just inside the outline of a cut-out."""
         if key not in self._edges:
             image = self.picture(key)
-            opaque = image.getchannel("A").point(lambda alpha: 255 if alpha >= 128 else 0)
-            framed = Image.new("L", (image.width + 4, image.height + 4))
-            framed.paste(opaque, (2, 2))
-            inner = framed.filter(ImageFilter.MinFilter(5)).crop((2, 2, image.width + 2, image.height + 2))
-            band = np.flatnonzero((np.asarray(opaque) > 0) & (np.asarray(inner) == 0))
+            opaque = np.asarray(image.getchannel("A")) >= 128
+            band = np.flatnonzero(opaque & ~_inside(opaque))
             pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
             if len(band) == 0:
                 band = np.arange(len(pixels))
@@ -132,6 +129,14 @@ class Catalog:
             image = self.photo(key)
             self._thumbnails[key] = lab(np.asarray(image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)))
         return self._thumbnails[key]
+
+
+def _inside(mask: NDArray[np.bool_], reach: int = 2) -> NDArray[np.bool_]:
+    """Where a mask [h, w] has nothing but itself within ``reach`` pixels, diagonals too; beyond its border lies nothing."""
+    inside = np.pad(mask, reach)
+    for axis in (0, 1):
+        inside = np.lib.stride_tricks.sliding_window_view(inside, 2 * reach + 1, axis=axis).all(axis=-1)
+    return inside
 
 
 _catalogs: dict[int, tuple[weakref.ref[Corpus], Catalog]] = {}

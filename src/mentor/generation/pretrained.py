@@ -13,6 +13,7 @@ import torch
 from mentor.checkpoint.adapters import locate_adapter, merge_adapter
 from mentor.checkpoint.hub import HubOptions, push_folder
 from mentor.checkpoint.store import Bundle, load_bundle, save_bundle
+from mentor.checkpoint.tensors import Storage
 from mentor.data.processor import Processor
 from mentor.nn.device import resolve_device, resolve_dtype
 
@@ -113,11 +114,13 @@ class PretrainedModel:
         push_to_hub: bool = False,
         repo_id: str | None = None,
         card: str | None = None,
+        storage: Storage = "compact",
         **hub: Any,
     ) -> Path:
         """Write the model as a folder that ``from_pretrained`` loads, complete or not at all; returns the folder.
 
-        Every number is kept; those that were read from 16 or 8 bits go back to them. ``card`` is the model card's own part, in
+        Every number is kept; those that were read from 16 or 8 bits go back to them. ``storage="half"`` rounds all to 16 bits,
+        ``"eight_bit"`` weights of 100,000 numbers and more to 8, with a scale for each row. ``card`` is the model card's own part, in
         Markdown; None: the card that was loaded with the model, if any. With ``push_to_hub`` the folder is uploaded too, to
         ``repo_id`` (None: the folder's name) with the settings in ``hub``, see ``push_to_hub``.
 
@@ -135,7 +138,7 @@ class PretrainedModel:
             query_tokenizer=bundle.query_tokenizer,
             card=card,
             whole_card=bundle.card if card is None else None,
-            storage="compact",
+            storage=storage,
         )
         if push_to_hub:
             push_folder(folder, repo_id or folder.resolve().name, **hub)

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 _ROWS = 512
 """Latents compared with the codebook at a time: the block of similarities stays in the processor's cache."""
+_ROWS_OF_A_GPU = 65536
+"""There few large products are faster; with 16,384 codes their similarities take 4 GB."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,9 @@ class VectorQuantizer(nn.Module):
     def nearest(self, latents: Tensor) -> Tensor:
         """Index of the nearest code of each unit latent: float32 [n, W] -> int64 [n]."""
         codes = self.codebook.detach().t().contiguous()
+        rows = _ROWS if latents.device.type == "cpu" else _ROWS_OF_A_GPU
         # max is vectorised where argmax is not: two to four times as fast on a CPU.
-        return torch.cat([(rows @ codes).max(dim=-1).indices for rows in latents.detach().split(_ROWS)])
+        return torch.cat([(part @ codes).max(dim=-1).indices for part in latents.detach().split(rows)])
 
     def lookup(self, codes: Tensor) -> Tensor:
         """Codes at unit length: int64 [B, h, w] -> float32 [B, W, h, w]."""

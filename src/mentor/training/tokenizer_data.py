@@ -60,8 +60,10 @@ class TokenizerFeed:
         corners = np.random.default_rng((self.seed, index, 1)).integers(
             0, SCENE_SIZE - self.size + 1, size=(CANDIDATES, 2)
         )
-        crops = [scene.crop((x, y, x + self.size, y + self.size)) for x, y in corners.tolist()]
-        return max(crops, key=lambda crop: float(np.std(np.asarray(crop.convert("L")))))
+        grey = np.asarray(scene.convert("L"))
+        windows = np.stack([grey[y : y + self.size, x : x + self.size] for x, y in corners.tolist()])
+        x, y = corners[int(np.argmax(windows.std(axis=(1, 2))))].tolist()
+        return scene.crop((x, y, x + self.size, y + self.size))
 
     def batch(self, index: int, share: Share = WHOLE) -> dict[str, Tensor]:
         """Pictures index * B to (index + 1) * B - 1 of the stream; each scene is composed once."""
