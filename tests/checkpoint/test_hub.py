@@ -15,7 +15,7 @@ import pytest
 from huggingface_hub import HfApi, RepoUrl, constants
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 
-from mentor.checkpoint import hub, layout
+from mentor.checkpoint import layout
 from mentor.checkpoint.hub import HubOptions, locate, push_folder
 from mentor.checkpoint.store import load_bundle, save_bundle
 from tests.generation.tiny_bundle import CONFIG, tiny_bundle
@@ -159,7 +159,6 @@ def test_a_snapshot_that_is_not_complete_names_the_missing_file(cache, folder):
 
 def test_names_on_this_computer_come_first_and_have_no_revision(cache, folder, monkeypatch):
     monkeypatch.setattr(layout, "ASSETS", folder.parent)
-    monkeypatch.setattr(hub, "ASSETS", folder.parent)
     assert locate("tiny", OFFLINE) == folder
     assert locate(str(folder), OFFLINE) == folder
     for name in ("tiny", str(folder)):

@@ -16,9 +16,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import T5Config, T5EncoderModel
 
-from mentor.checkpoint import store, tensors
-from mentor.checkpoint.store import Bundle, load_bundle, save_bundle, write_bundle
+from mentor.checkpoint import layout, store, tensors
+from mentor.checkpoint.store import Bundle, load_bundle, load_image_tokenizer, save_bundle, write_bundle
 from mentor.checkpoint.tensors import read_tensors, write_tensors
+from mentor.config.load import to_dict
 from mentor.models.image_tokenizer import ImageTokenizer
 from mentor.models.mentor import Mentor
 from tests.generation.tiny_bundle import CONFIG, text_tokenizer, tiny_bundle
@@ -373,3 +374,18 @@ def test_loading_takes_the_memory_of_the_weights_alone(tmp_path, folder):
     ratio, size = map(float, subprocess.run(command, capture_output=True, check=True, text=True).stdout.split())
     assert size > 100e6
     assert 0.9 < ratio < 1.8
+
+
+def test_an_image_tokenizer_of_the_package_is_found_by_its_name(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "tokens"
+    folder.mkdir()
+    write_tensors(folder, "image_tokenizer", bundle.image_tokenizer.state_dict())
+    (folder / "config.json").write_text(json.dumps(to_dict(bundle.config.image_tokenizer)))
+    monkeypatch.setattr(layout, "ASSETS", tmp_path)
+    found = load_image_tokenizer("tokens").state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in bundle.image_tokenizer.state_dict().items())
+    with pytest.raises(ValueError, match="holds an image tokenizer alone"):
+        load_bundle("tokens")
+    assert layout.shipped_models() == []

@@ -196,6 +196,32 @@ def test_a_table_stored_in_eight_bits_stays_so_and_another_does_not_become_so(tm
     assert torch.equal(first["free"], free.half())
 
 
+def test_eight_bits_on_request_take_big_matrices_and_kernels(tmp_path, monkeypatch):
+    monkeypatch.setattr(eight_bit, "EIGHT_BIT_FROM", 100)
+    state = {
+        "matrix": torch.randn(20, 10),
+        "kernel": torch.randn(4, 6, 3, 3).to(memory_format=torch.channels_last),
+        "small": torch.randn(9, 10),
+        "bias": torch.randn(200),
+        "ids": torch.arange(200).view(20, 10),
+    }
+    write_tensors(tmp_path, "a", state, storage="eight_bit")
+    read, stored = dict(read_tensors(tmp_path, "a")), load_file(tmp_path / "a.safetensors")
+    assert [stored[name].dtype for name in ("matrix", "kernel")] == [torch.int8] * 2
+    assert [stored[name].dtype for name in ("small", "bias")] == [torch.float16] * 2
+    assert torch.equal(read["ids"], state["ids"])
+    assert stored["kernel.row_scale"].shape == (4,)
+    for name in ("matrix", "kernel"):
+        step = state[name].abs().flatten(1).amax(1) / 127
+        error = (read[name] - state[name]).abs().flatten(1)
+        assert (error <= 0.6 * step[:, None]).all()
+        assert read[name].shape == state[name].shape
+    # Once rounded, nothing more is lost, and what follows from no rounding stays small too.
+    for storage in ("compact", "half", "eight_bit"):
+        write_tensors(tmp_path, "b", read, storage=storage)
+        assert (tmp_path / "b.safetensors").read_bytes() == (tmp_path / "a.safetensors").read_bytes()
+
+
 def test_a_table_and_its_scales_may_lie_in_different_shards(tmp_path):
     codes, scale = eight_bit.quantize_rows(torch.randn(20, 10))
     huggingface_hub.save_torch_state_dict({"a": codes, "a.row_scale": scale}, tmp_path, max_shard_size=200)

@@ -11,8 +11,6 @@ from mentor.models.decoder import Decoder
 
 LENGTHS = [40, 300, 7, 120]
 
-pytestmark = pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
-
 
 @pytest.fixture(scope="module")
 def decoder(device: str) -> Decoder:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mentor.nn.packed import Segments, attend_jagged, attend_packed
+from mentor.nn.packed import Segments, attend_packed, attend_padded
 
 LENGTHS = [1, 7, 300, 2, 130, 128, 300]
 HEADS, WIDTH = 2, 8
@@ -30,23 +30,32 @@ def _alone(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     return torch.cat(out)
 
 
-@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize(
+    "device",
+    [
+        "cpu",
+        pytest.param(
+            "cuda",
+            marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")],
+        ),
+    ],
+)
 @pytest.mark.parametrize(
     ("attend", "dtype", "tolerance"),
     [
         (attend_packed, torch.float32, 1e-5),
         (attend_packed, torch.float64, 1e-10),
         (attend_packed, torch.bfloat16, 3e-2),
-        pytest.param(attend_jagged, torch.float32, 1e-3, marks=pytest.mark.gpu),
-        pytest.param(attend_jagged, torch.bfloat16, 3e-2, marks=pytest.mark.gpu),
+        (attend_padded, torch.float32, 1e-3),
+        (attend_padded, torch.bfloat16, 3e-2),
     ],
 )
-def test_segments_see_themselves_alone(attend: Callable[..., Tensor], dtype: torch.dtype, tolerance: float) -> None:
-    if attend is attend_jagged and not torch.cuda.is_available():
-        pytest.skip("there is no such kernel for the CPU")
-    device = torch.device("cuda" if attend is attend_jagged else "cpu")
+def test_segments_see_themselves_alone(
+    attend: Callable[..., Tensor], dtype: torch.dtype, tolerance: float, device: str
+) -> None:
+    tolerance = tolerance if device == "cpu" else max(tolerance, 1e-3)
     inputs, reference = _inputs(dtype), _inputs(dtype)
-    attended = attend(*(x.to(device) for x in inputs), Segments.of(LENGTHS, device)).cpu()
+    attended = attend(*(x.to(device) for x in inputs), Segments.of(LENGTHS, torch.device(device))).cpu()
     expected = _alone(*reference)
     assert attended.dtype == dtype
     torch.testing.assert_close(attended.double(), expected, atol=tolerance, rtol=0)
@@ -76,4 +85,4 @@ def test_nothing_is_made_on_the_default_device() -> None:
 def test_segments() -> None:
     segments = Segments.of([2, 3], torch.device("cpu"))
     assert segments.lengths == (2, 3)
-    assert segments.offsets.tolist() == [0, 2, 5]
+    assert segments.places.tolist() == [0, 1, 3, 4, 5]

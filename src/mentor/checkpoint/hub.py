@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mentor.checkpoint.card import named_card
-from mentor.checkpoint.layout import ASSETS, BUNDLE_FILES, CARD, CONFIG, WEIGHT_FILES, read_config, shipped_models
+from mentor.checkpoint.layout import BUNDLE_FILES, CARD, CONFIG, WEIGHT_FILES, read_config, shipped, shipped_models
 from mentor.config.presets import PRESETS
 from mentor.files import write_text
 
@@ -28,11 +28,11 @@ def locate(name: str, options: HubOptions, *, only_config: bool = False) -> Path
     A model of the hub may be named with its revision: owner/name@revision.
     ``only_config``: of a bundle on the hub nothing but the configuration is fetched.
     """
-    shipped = name.rstrip("/") in shipped_models()
+    own = shipped(name.rstrip("/"))
     base, revision = split_revision(name)
-    if revision is not None and options.revision is None and not shipped:
+    if revision is not None and options.revision is None and own is None:
         return locate(base, replace(options, revision=revision), only_config=only_config)
-    path = ASSETS / name.rstrip("/") if shipped else here(name)
+    path = own or here(name)
     if name and path is not None:
         if options.revision is not None:
             raise ValueError(f"revision: {name} lies on this computer; only a model of the hub has revisions")

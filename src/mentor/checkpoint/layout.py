@@ -26,7 +26,16 @@ BUNDLE_FILES = [CONFIG, TEXT_TOKENIZER, QUERY_TOKENIZER, CARD, *WEIGHT_FILES]
 
 def shipped_models() -> list[str]:
     """Names of the models that come with the package."""
-    return sorted(path.parent.name for path in ASSETS.glob(f"*/{MODEL}.safetensors"))
+    return _shipped(MODEL)
+
+
+def shipped(name: str) -> Path | None:
+    """Folder of what comes with the package under this name: a model, or (in a clone) an image tokenizer alone."""
+    return ASSETS / name if name in (*shipped_models(), *_shipped(IMAGE_TOKENIZER)) else None
+
+
+def _shipped(stem: str) -> list[str]:
+    return sorted(path.parent.name for path in ASSETS.glob(f"*/{stem}.safetensors"))
 
 
 def read_config(folder: Path) -> MentorConfig:

@@ -26,7 +26,8 @@ class DataConfig:
     sources: tuple[SourceConfig, ...] = ()
     """Where samples come from, in place of ``corpus`` and ``weights``."""
     defaults: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Format -> options of all sources of it, for example ``released: {image_only: 0.1}``; a source's own win."""
+    """Format -> options of all sources of it, for example ``released: {image_only: 0.1}``; a source's own win. ``corpus``: also
+    those of the corpus that ``weights`` stands for."""
     precomputed: bool = True
     """Whether training reads ``shards``. False: workers read and compose pictures, the device makes codes and features."""
     samples: int = 100_000
@@ -62,4 +63,6 @@ class DataConfig:
         """``sources``, or the one that ``corpus`` and ``weights`` stand for."""
         if self.sources or not self.weights:
             return tuple(source.within(self.folder, self.defaults) for source in self.sources)
-        return (SourceConfig("corpus", path=self.corpus, options={"tasks": self.weights}),)
+        return (
+            SourceConfig("corpus", path=self.corpus, options=self.defaults.get("corpus", {}) | {"tasks": self.weights}),
+        )

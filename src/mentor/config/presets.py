@@ -30,9 +30,7 @@ _LARGER_PATCHIFY = replace(
 )
 
 
-def _mini(
-    name: str, *, width: int, num_heads: int, grid: int, image_tokenizer: ImageTokenizerConfig
-) -> MentorConfig:
+def _mini(name: str, *, width: int, num_heads: int, grid: int, image_tokenizer: ImageTokenizerConfig) -> MentorConfig:
     return MentorConfig(
         name=name,
         vision=VisionConfig(kind="efficientnet_lite0", image_size=64, layers=(1, 11), width=1136, tokens_per_image=16),
@@ -169,7 +167,8 @@ PRESETS: dict[str, MentorConfig] = {
     config.name: config
     for config in (
         MINI_64,
-        _mini("mini-128", width=384, num_heads=6, grid=16, image_tokenizer=_LARGER_PATCHIFY),
+        _mini("mini-128", width=256, num_heads=4, grid=16, image_tokenizer=_PATCHIFY),
+        _mini("mini-wide", width=384, num_heads=6, grid=16, image_tokenizer=_LARGER_PATCHIFY),
         replace(MINI_64, name="mini-64-query-former", connector=MINI_QUERY_FORMER),
         AS_RELEASED,
         FIXED,

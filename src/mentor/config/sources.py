@@ -22,6 +22,8 @@ class CorpusOptions:
 
     tasks: dict[str, float] = field(default_factory=dict)
     """Task name -> share."""
+    recolour: float = 0.0
+    """How often, in training, subjects that a reference shows have other colours than their own."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mentor.data.colours import lab
+from mentor.data.recolour import turned
 
 if TYPE_CHECKING:
     from mentor.data.corpus import Background, Corpus, Cutout
@@ -50,7 +51,9 @@ class Catalog:
 
     def _picture(self, key: str) -> Image.Image:
         """A cut-out's pixels as RGBA; shared, so never to be changed in place."""
-        return self.cutouts[key].image.convert("RGBA")
+        cutout = self.cutouts[key]
+        picture = cutout.image.convert("RGBA")
+        return turned(picture, cutout.turn) if cutout.turn else picture
 
     def _photo(self, key: str) -> Image.Image:
         """A background photo's pixels as RGB; shared, so never to be changed in place."""

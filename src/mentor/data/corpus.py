@@ -54,6 +54,7 @@ class Cutout:
     view: int
     split: str  # "train" or "test"
     image: _Picture = field(default=_Picture(), repr=False, compare=False)  # PIL.Image.Image
+    turn: float = 0.0  # share of the colour circle that its hues are turned by when it is drawn
 
 
 @dataclass(frozen=True)

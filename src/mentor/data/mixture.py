@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mentor.data.recolour import recoloured
 from mentor.data.scenes import KINDS, Kind, choose, sample_scene
 from mentor.data.tasks import TASKS, Sample
 
@@ -41,12 +42,21 @@ class Mixture:
     """Samples of several tasks from one split of a corpus.
 
     ``weights`` gives each task's share (they need not sum to 1), ``size`` the target's side in pixels. With ``strict``
-    a reference never is the target's own cut-out, where subjects have other pictures. Raises ``ValueError`` for an unknown
+    a reference never is the target's own cut-out, where subjects have other pictures. ``recolour``: how often subjects that
+    a picture shows beforehand have other colours than their own (``data.recolour``). Raises ``ValueError`` for an unknown
     task, a weight that is negative or not finite, weights that are all zero, and a split without cut-outs.
     """
 
     def __init__(
-        self, corpus: Corpus, weights: Mapping[str, float], split: str, size: int, seed: int, *, strict: bool = False
+        self,
+        corpus: Corpus,
+        weights: Mapping[str, float],
+        split: str,
+        size: int,
+        seed: int,
+        *,
+        strict: bool = False,
+        recolour: float = 0.0,
     ) -> None:
         for name, weight in weights.items():
             if name not in TASKS:
@@ -60,11 +70,15 @@ class Mixture:
             raise ValueError(f"expected at least one task with a weight above 0, got {dict(weights)}")
         if size < 8:
             raise ValueError(f"expected a picture side of at least 8 pixels, got {size}")
+        if not 0 <= recolour <= 1:
+            raise ValueError(f"expected a share from 0 to 1 to be recoloured, got {recolour}")
         self.corpus = corpus.split(split)
         if not self.corpus.cutouts:
             raise ValueError(f"expected cut-outs in the split {split!r} of the corpus, found none")
         self.size = size
         self.seed = seed
+        self.recolour = recolour
+        self.recoloured = recoloured(self.corpus) if recolour else self.corpus
         pictures: dict[str, int] = {}
         for cutout in self.corpus.cutouts:
             pictures[cutout.identity] = pictures.get(cutout.identity, 0) + 1
@@ -79,5 +93,8 @@ class Mixture:
         recipe = _RECIPES[task]
         several = rng.random() < recipe.several_views and self._several
         views = 2 if several or (self.strict and recipe.several_views > 0) else 1
-        scene = sample_scene(self.corpus, rng, kinds=recipe.kinds, views=views, views_of_all=recipe.views_of_all)
-        return TASKS[task](scene, self.corpus, int(rng.integers(2**62)), size=self.size, strict=self.strict)
+        # What words alone ask for has the colours that it is known by.
+        other = bool(self.recolour) and task != "text_to_image" and rng.random() < self.recolour
+        corpus = self.recoloured if other else self.corpus
+        scene = sample_scene(corpus, rng, kinds=recipe.kinds, views=views, views_of_all=recipe.views_of_all)
+        return TASKS[task](scene, corpus, int(rng.integers(2**62)), size=self.size, strict=self.strict)

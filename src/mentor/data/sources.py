@@ -155,7 +155,8 @@ def open_source(config: SourceConfig, *, split: str, size: int, seed: int, opene
     if isinstance(options, CorpusOptions):
         strict = split == "held_out"
         corpus = Corpus.load(config.path)
-        return CorpusSource(Mixture(corpus, options.tasks, "test" if strict else "train", size, seed, strict=strict))
+        split, recolour = ("test", 0.0) if strict else ("train", options.recolour)
+        return CorpusSource(Mixture(corpus, options.tasks, split, size, seed, strict=strict, recolour=recolour))
     assert config.path is not None
     if isinstance(options, PicturesOptions):
         return PicturesSource(config.path, options, split=split, size=size)

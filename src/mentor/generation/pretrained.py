@@ -120,9 +120,9 @@ class PretrainedModel:
         """Write the model as a folder that ``from_pretrained`` loads, complete or not at all; returns the folder.
 
         Every number is kept; those that were read from 16 or 8 bits go back to them. ``storage="half"`` rounds all to 16 bits,
-        ``"eight_bit"`` weights of 100,000 numbers and more to 8, with a scale for each row. ``card`` is the model card's own part, in
-        Markdown; None: the card that was loaded with the model, if any. With ``push_to_hub`` the folder is uploaded too, to
-        ``repo_id`` (None: the folder's name) with the settings in ``hub``, see ``push_to_hub``.
+        ``"eight_bit"`` weights of 100,000 numbers and more to 8, with a scale for each row. ``card`` is the model card's own
+        part, in Markdown; None: the card that was loaded with the model, if any. With ``push_to_hub`` the folder is uploaded
+        too, to ``repo_id`` (None: the folder's name) with the settings in ``hub``, see ``push_to_hub``.
 
         Raises:
             ValueError: the folder holds something else, or the hub does not take the model.

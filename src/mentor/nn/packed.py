@@ -21,37 +21,45 @@ _LONGEST_PLAIN = 1024
 
 @dataclass(frozen=True)
 class Segments:
-    """Where each sample of a row begins and ends: ``lengths`` add up to N, ``offsets`` int64 [B + 1] are their sums."""
+    """How long each sample of a row is: ``lengths`` add up to N; ``places`` int64 [N] say where the positions lie in a batch
+    of such samples padded on the right, [B * longest]."""
 
     lengths: tuple[int, ...]
-    offsets: Tensor
+    places: Tensor
 
     @classmethod
     def of(cls, lengths: Sequence[int], device: torch.device) -> Segments:
         """Segments of these lengths, at least one, each at least 1."""
-        offsets = torch.tensor([0, *lengths]).cumsum(0).to(device, non_blocking=True)
-        return cls(tuple(lengths), offsets)
+        sizes = torch.tensor(lengths, device="cpu")
+        padding = sizes.max() - sizes
+        places = torch.arange(sum(lengths), device="cpu") + (padding.cumsum(0) - padding).repeat_interleave(sizes)
+        return cls(tuple(lengths), places.to(device, non_blocking=True))
 
 
 def attend_packed(queries: Tensor, keys: Tensor, values: Tensor, segments: Segments) -> Tensor:
     """Causal attention within each segment: three of [N, H, K] -> [N, H, K]."""
-    if queries.device.type == "cuda":  # the only kernels for ragged batches
-        return attend_jagged(queries, keys, values, segments)
+    if queries.device.type != "cpu":
+        return attend_padded(queries, keys, values, segments)
     parts = zip(*(x.transpose(0, 1).split(segments.lengths, dim=1) for x in (queries, keys, values)), strict=True)
     return torch.cat([_attend(*part).transpose(0, 1) for part in parts])
 
 
-def attend_jagged(queries: Tensor, keys: Tensor, values: Tensor, segments: Segments) -> Tensor:
-    """The same as one fused call over a ragged batch."""
-    longest, shortest = max(segments.lengths), min(segments.lengths)
-    q, k, v = (
-        torch.nested.nested_tensor_from_jagged(
-            x.contiguous(), segments.offsets, min_seqlen=shortest, max_seqlen=longest
-        ).transpose(1, 2)
-        for x in (queries, keys, values)
-    )
-    attended: Tensor = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-    return attended.transpose(1, 2).values()
+def attend_padded(queries: Tensor, keys: Tensor, values: Tensor, segments: Segments) -> Tensor:
+    """The same as one fused call over segments padded on the right, where causal attention never looks: no mask is needed.
+
+    q0 | k0
+    q1 | k0 k1
+    q2 | k0 k1 k2
+     - | k0 k1 k2 -     left out afterwards
+    """
+    batch, longest = len(segments.lengths), max(segments.lengths)
+
+    def padded(x: Tensor) -> Tensor:
+        rows = x.new_zeros(batch * longest, *x.shape[1:]).index_copy(0, segments.places, x)
+        return rows.unflatten(0, (batch, longest)).transpose(1, 2)
+
+    attended = F.scaled_dot_product_attention(padded(queries), padded(keys), padded(values), is_causal=True)
+    return attended.transpose(1, 2).flatten(0, 1).index_select(0, segments.places)
 
 
 def _attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mentor.checkpoint.hub import here
-from mentor.checkpoint.layout import shipped_models
+from mentor.checkpoint.layout import shipped
 from mentor.config.plan import planned_samples
 from mentor.config.run import TrainConfig
 from mentor.data.shard_patterns import expanded
@@ -69,4 +69,4 @@ def _places(config: TrainConfig) -> list[str]:
 
 
 def _absent(place: str) -> str:
-    return "" if here(place) is not None or place in (RANDOM, *shipped_models()) else " (not here)"
+    return "" if here(place) is not None or place == RANDOM or shipped(place) else " (not here)"

@@ -92,7 +92,7 @@ def origin_of(config: TrainConfig, bundle: Bundle) -> dict[str, Any]:
     }
     if (corpus := _corpus(config)) is not None:
         origin["corpus"] = corpus
-    if config.data.sources:
+    if config.data.sources or config.data.defaults:
         origin["sources"] = to_dict(config.data.all_sources)
     if bundle.query_tokenizer is not None:
         origin["query_former"] = {
@@ -126,7 +126,11 @@ def not_heeded(config: TrainConfig, origin: Mapping[str, Any]) -> list[str]:
     told = []
     if config.data.weights and made and asked != made:
         told.append(f"data.weights: not heeded, the shards were made with {_listed(made)} instead of {_listed(asked)}")
-    if config.data.sources and "sources" in origin and to_dict(config.data.all_sources) != origin["sources"]:
+    if (
+        (config.data.sources or config.data.defaults)
+        and "sources" in origin
+        and to_dict(config.data.all_sources) != origin["sources"]
+    ):
         told.append("data.sources: not heeded, the shards were made from others")
     if (corpus := _corpus(config)) is not None and origin.get("corpus", corpus) != corpus:
         told.append("data.corpus: not heeded, the shards were made from another one")
