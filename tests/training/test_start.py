@@ -104,6 +104,9 @@ def test_shards_remember_how_references_were_fitted_and_which_corpus_they_show(t
     named, other = ({"shards": "here", "sources": [pack]} for pack in packs)
     assert origin_of(_config(data=named), bundle)["corpus"] == origin["corpus"]
     assert origin_of(_config(data=other), bundle)["corpus"] != origin["corpus"]
+    recoloured = _config(data=one | {"defaults": {"corpus": {"recolour": 0.5}}})
+    assert not_heeded(recoloured, origin_of(recoloured, bundle)) == []
+    assert origin_of(recoloured, bundle) != origin
     vision = dataclasses.replace(bundle.config.vision, fit="crop")
     bundle.config = dataclasses.replace(bundle.config, vision=vision)
     with pytest.raises(ValueError, match="do not fit this model .vision"):
