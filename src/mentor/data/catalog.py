@@ -138,7 +138,9 @@ def _inside(mask: NDArray[np.bool_], reach: int = 2) -> NDArray[np.bool_]:
     """Where a mask [h, w] has nothing but itself within ``reach`` pixels, diagonals too; beyond its border lies nothing."""
     inside = np.pad(mask, reach)
     for axis in (0, 1):
-        inside = np.lib.stride_tricks.sliding_window_view(inside, 2 * reach + 1, axis=axis).all(axis=-1)
+        inside = np.logical_and.reduce(
+            np.lib.stride_tricks.sliding_window_view(inside, 2 * reach + 1, axis=axis), axis=-1
+        )
     return inside
 
 
