@@ -222,6 +222,12 @@ def test_eight_bits_on_request_take_big_matrices_and_kernels(tmp_path, monkeypat
         assert (tmp_path / "b.safetensors").read_bytes() == (tmp_path / "a.safetensors").read_bytes()
 
 
+def test_an_unknown_storage_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"storage: expected one of full, compact, half, eight_bit, got '8bit'"):
+        write_tensors(tmp_path, "a", {"one": torch.ones(3)}, storage="8bit")
+    assert not names(tmp_path)
+
+
 def test_a_table_and_its_scales_may_lie_in_different_shards(tmp_path):
     codes, scale = eight_bit.quantize_rows(torch.randn(20, 10))
     huggingface_hub.save_torch_state_dict({"a": codes, "a.row_scale": scale}, tmp_path, max_shard_size=200)

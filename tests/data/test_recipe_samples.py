@@ -75,14 +75,14 @@ def test_an_endless_source_holds_nothing_out_of_the_others(tmp_path: Path) -> No
         assert {mixture.sample(index).task for index in range(12)} == {"own_subject", "text_to_image"}
 
 
-def test_the_corpus_s_option_of_recolouring_reaches_training_alone() -> None:
+def test_the_corpus_s_option_of_recolouring_reaches_training_alone(tmp_path: Path) -> None:
     plain = {"weights": {"recover": 1.0}, "held_out": 4}
     given = from_dict(DataConfig, {**plain, "defaults": {"corpus": {"recolour": 1.0}}})
     (source,) = given.all_sources
     assert source.options == {"tasks": {"recover": 1.0}, "recolour": 1.0}
     processor = Processor(CONFIG, text_tokenizer())
-    mixtures = recipe_samples(given, 0, processor, Path("rejects.jsonl"))
-    before = recipe_samples(from_dict(DataConfig, plain), 0, processor, Path("rejects.jsonl"))
+    mixtures = recipe_samples(given, 0, processor, tmp_path / "one.jsonl")
+    before = recipe_samples(from_dict(DataConfig, plain), 0, processor, tmp_path / "other.jsonl")
     same = {
         split: [
             np.array_equal(mixtures[split].sample(index).target, before[split].sample(index).target)

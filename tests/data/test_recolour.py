@@ -69,6 +69,9 @@ def test_what_a_reference_shows_is_recoloured_and_what_words_ask_for_is_not(plai
         sample = always.sample(index)
         changed = {"~" in key for key in (*sample.references, *(item.key for item in sample.scene.objects))}
         assert changed == {sample.task != "text_to_image"}
+        # One subject, one colour: in the reference and in the target.
+        for key, place in zip(sample.references, sample.shown, strict=True):
+            assert key.partition("~")[2] == sample.scene.objects[place].key.partition("~")[2]
         seen.add(sample.task)
     assert seen == set(TASKS)
     sometimes = Mixture(plain, {"recover": 1.0}, "train", 32, 0, recolour=0.5)

@@ -106,7 +106,12 @@ def test_shards_remember_how_references_were_fitted_and_which_corpus_they_show(t
     assert origin_of(_config(data=other), bundle)["corpus"] != origin["corpus"]
     recoloured = _config(data=one | {"defaults": {"corpus": {"recolour": 0.5}}})
     assert not_heeded(recoloured, origin_of(recoloured, bundle)) == []
-    assert origin_of(recoloured, bundle) != origin
+    for asked, made in ((recoloured, config), (config, recoloured)):
+        told = ["data.defaults: not heeded, the shards were made with others"]
+        assert not_heeded(asked, origin_of(made, bundle)) == told
+        check_origin(asked, origin_of(made, bundle), bundle)
+    without = _config(data=one | {"weights": {"subject": 1.0, "recover": 0.0}, "defaults": recoloured.data.defaults})
+    assert not_heeded(without, origin_of(recoloured, bundle)) == []
     vision = dataclasses.replace(bundle.config.vision, fit="crop")
     bundle.config = dataclasses.replace(bundle.config, vision=vision)
     with pytest.raises(ValueError, match="do not fit this model .vision"):

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -36,8 +36,10 @@ def write_tensors(
     """Writes ``state`` to ``folder`` under ``stem``, holding one shard in memory at a time.
 
     Matrices named in ``eight_bit`` are quantised by row, whatever ``storage`` is. ValueError for values that are not
-    finite in the fewer bits.
+    finite in the fewer bits, and for an unknown ``storage``.
     """
+    if storage not in get_args(Storage):
+        raise ValueError(f"storage: expected one of {', '.join(get_args(Storage))}, got {storage!r}")
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".{stem}.") as temporary:
         shards: list[Path] = []
         places: dict[str, int] = {}

@@ -63,6 +63,4 @@ class DataConfig:
         """``sources``, or the one that ``corpus`` and ``weights`` stand for."""
         if self.sources or not self.weights:
             return tuple(source.within(self.folder, self.defaults) for source in self.sources)
-        return (
-            SourceConfig("corpus", path=self.corpus, options=self.defaults.get("corpus", {}) | {"tasks": self.weights}),
-        )
+        return (SourceConfig("corpus", path=self.corpus, options={"tasks": self.weights}).within(None, self.defaults),)

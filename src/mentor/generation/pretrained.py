@@ -125,7 +125,7 @@ class PretrainedModel:
         too, to ``repo_id`` (None: the folder's name) with the settings in ``hub``, see ``push_to_hub``.
 
         Raises:
-            ValueError: the folder holds something else, or the hub does not take the model.
+            ValueError: the folder holds something else, ``storage`` is unknown, or the hub does not take the model.
         """
         if hub and not push_to_hub:
             raise ValueError(f"{', '.join(hub)}: only with push_to_hub=True")

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 _ROWS = 512
 """Latents compared with the codebook at a time: the block of similarities stays in the processor's cache."""
-_ROWS_OF_A_GPU = 65536
-"""There few large products are faster; with 16,384 codes their similarities take 4 GB."""
+_ROWS_OF_A_GPU = 8192
+"""There few large products are faster; with 16,384 codes their similarities take half a gigabyte."""
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,9 @@ def origin_of(config: TrainConfig, bundle: Bundle) -> dict[str, Any]:
     }
     if (corpus := _corpus(config)) is not None:
         origin["corpus"] = corpus
-    if config.data.sources or config.data.defaults:
+    if config.data.weights and config.data.defaults:
+        origin["defaults"] = config.data.defaults
+    if config.data.sources:
         origin["sources"] = to_dict(config.data.all_sources)
     if bundle.query_tokenizer is not None:
         origin["query_former"] = {
@@ -106,7 +108,7 @@ def check_origin(config: TrainConfig, origin: dict[str, Any], bundle: Bundle) ->
     """Raises ValueError if shards were made with other networks or picture size than the model that trains on them."""
     wanted = origin_of(config, bundle)
     # Seed, weights, sources and corpus say which samples were drawn, which the model need not know.
-    named = {*wanted, "query_former"} - {"seed", "weights", "sources", "corpus"}
+    named = {*wanted, "query_former"} - {"seed", "weights", "defaults", "sources", "corpus"}
     changed = differences({key: origin.get(key) for key in named}, {key: wanted.get(key) for key in named})
     if changed:
         raise ValueError(
@@ -126,11 +128,9 @@ def not_heeded(config: TrainConfig, origin: Mapping[str, Any]) -> list[str]:
     told = []
     if config.data.weights and made and asked != made:
         told.append(f"data.weights: not heeded, the shards were made with {_listed(made)} instead of {_listed(asked)}")
-    if (
-        (config.data.sources or config.data.defaults)
-        and "sources" in origin
-        and to_dict(config.data.all_sources) != origin["sources"]
-    ):
+    if config.data.weights and made and config.data.defaults != origin.get("defaults", {}):
+        told.append("data.defaults: not heeded, the shards were made with others")
+    if config.data.sources and "sources" in origin and to_dict(config.data.all_sources) != origin["sources"]:
         told.append("data.sources: not heeded, the shards were made from others")
     if (corpus := _corpus(config)) is not None and origin.get("corpus", corpus) != corpus:
         told.append("data.corpus: not heeded, the shards were made from another one")
