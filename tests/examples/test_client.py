@@ -22,4 +22,6 @@ def test_client(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
             assert load_image(out).size == (32, 32)
     told = capsys.readouterr().out
     assert [told.count(f"{kind}.completed") for kind in ("image_generation", "image_edit")] == [1, 2]
-    assert told.count("partial_image") == 9
+    # Up to three each: an unfinished picture that a newer one overtakes is not sent.
+    assert 1 <= told.count("image_generation.partial_image") <= 3
+    assert 2 <= told.count("image_edit.partial_image") <= 6

@@ -31,6 +31,7 @@ COMMANDS = {
     "train": Command("train", "train by a recipe", extra="train"),
     "finetune": Command("finetune", "teach a model one subject from a few pictures", extra="train"),
     "convert": Command("convert", "turn released checkpoints into model folders, and back"),
+    "retokenize": Command("retokenize", "give a trained model another image tokenizer", extra="train"),
     "recipes": Command("recipes", "list the recipes, or print one", extra="train"),
     "precompute": Command("precompute", "turn the corpus into training shards", extra="train"),
     "evaluate": Command("evaluate", "score a model", extra="eval"),

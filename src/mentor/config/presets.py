@@ -168,6 +168,7 @@ PRESETS: dict[str, MentorConfig] = {
     for config in (
         MINI_64,
         _mini("mini-128", width=256, num_heads=4, grid=16, image_tokenizer=_PATCHIFY),
+        _mini("mini-8192", width=256, num_heads=4, grid=16, image_tokenizer=_LARGER_PATCHIFY),
         _mini("mini-wide", width=384, num_heads=6, grid=16, image_tokenizer=_LARGER_PATCHIFY),
         replace(MINI_64, name="mini-64-query-former", connector=MINI_QUERY_FORMER),
         AS_RELEASED,

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mentor.config.model import DecoderConfig
 from mentor.nn.attention import CausalSelfAttention, KVCache, LayerCache
 from mentor.nn.blocks_step import blocks_step
+from mentor.nn.cross_entropy import linear_cross_entropy
 from mentor.nn.layers import RMSNorm, SwiGLU
 from mentor.nn.masks import attention_bias, causal_prefix_mask
 from mentor.nn.packed import Segments
@@ -89,11 +90,14 @@ class Decoder(nn.Module):
             config.num_layers, batch, config.num_heads, length, config.head_width, weight.dtype, weight.device
         )
 
-    def forward(self, prefix: Tensor, prefix_mask: Tensor, tokens: Tensor) -> Tensor:
+    def forward(
+        self, prefix: Tensor, prefix_mask: Tensor, tokens: Tensor, targets: Tensor | None = None
+    ) -> Tensor:
         """Teacher forcing: ``logits[:, i]`` predicts image token ``i`` from the prefix and ``tokens[:, :i]``.
 
         prefix: [B, S, D], left-padded; prefix_mask: bool [B, S]; tokens: int64 [B, L'] in 0..V-1, L' < L.
-        Returns float32 [B, L'+1, V]. Raises ValueError for more tokens than the grid can be asked for.
+        Returns float32 [B, L'+1, V], or given ``targets``, int64 [B, L'+1], their cross-entropy in nats, float32 [B, L'+1].
+        Raises ValueError for more tokens than the grid can be asked for.
         """
         length, count = prefix.shape[1], tokens.shape[1]
         if count >= self.config.num_tokens:
@@ -107,13 +111,14 @@ class Decoder(nn.Module):
         bias = attention_bias(causal_prefix_mask(prefix_mask, count), x.dtype)
         for layer in self.layers:
             x = layer(x, rotation, bias)
-        return self._head(x[:, length - 1 :])
+        return self._head(x[:, length - 1 :], targets)
 
-    def forward_packed(self, prefix: Tensor, lengths: Sequence[int], tokens: Tensor) -> Tensor:
-        """Teacher forcing without padding: the same logits as ``forward``, of prefixes that lie one after the other.
+    def forward_packed(
+        self, prefix: Tensor, lengths: Sequence[int], tokens: Tensor, targets: Tensor | None = None
+    ) -> Tensor:
+        """Teacher forcing without padding: what ``forward`` returns, of prefixes that lie one after the other.
 
-        prefix: [S of all samples, D]; lengths: S of each; tokens: int64 [B, L'] in 0..V-1, L' < L. Returns float32
-        [B, L'+1, V].
+        prefix: [S of all samples, D]; lengths: S of each; tokens, targets: as in ``forward``.
         """
         count = tokens.shape[1]
         embedded = self.tok_embeddings(tokens).to(prefix.dtype)
@@ -126,7 +131,7 @@ class Decoder(nn.Module):
         segments = Segments.of([length + count for length in lengths], x.device)
         for layer in self.layers:
             x = layer(x, rotation, segments)
-        return self._head(torch.stack([part[-count - 1 :] for part in x[0].split(segments.lengths)]))
+        return self._head(torch.stack([part[-count - 1 :] for part in x[0].split(segments.lengths)]), targets)
 
     def prefill(self, prefix: Tensor, prefix_mask: Tensor, cache: KVCache) -> Tensor:
         """Reads the prefix into the cache and predicts image token 0: [B, S, D], bool [B, S] -> float32 [B, V]."""
@@ -169,8 +174,11 @@ class Decoder(nn.Module):
     def _prefix_rotation(self, length: int) -> Tensor:
         return prefix_rotation(self.config.prefix_rope, length, self.config.head_width, self.rotation.device)
 
-    def _head(self, x: Tensor) -> Tensor:
-        return self.output(self.norm(x)).float()
+    def _head(self, x: Tensor, targets: Tensor | None = None) -> Tensor:
+        if targets is None:
+            return self.output(self.norm(x)).float()
+        losses = linear_cross_entropy(self.norm(x).flatten(0, -2), self.output, targets.flatten())
+        return losses.view_as(targets)
 
 
 def mlp_width(config: DecoderConfig) -> int:

@@ -119,17 +119,20 @@ class Mentor(nn.Module):
         query_ids: Tensor | None = None,
         query_mask: Tensor | None = None,
         lengths: Sequence[int] | None = None,
+        losses: bool = False,
     ) -> Tensor:
         """Prompts as in ``condition``, image tokens int64 [B, L], dropped prompts bool [B] -> logits float32 [B, L, V].
 
-        Teacher forcing: logits[:, i] predict tokens[:, i] from the prompt and the tokens before it (paper 2.1). Given the
-        prompts' ``lengths`` (the mask's sums) nothing padded is computed; the logits are the same.
+        Teacher forcing: logits[:, i] predict tokens[:, i] from the prompt and the tokens before it (paper 2.1); with
+        ``losses`` their cross-entropy in nats, float32 [B, L], takes the logits' place. Given the prompts' ``lengths`` (the
+        mask's sums) nothing padded is computed; the result is the same.
         """
+        targets = tokens if losses else None
         if lengths is not None:
             prefix = self._packed_prefix(input_ids[attention_mask], lengths, features, drop, query_ids, query_mask)
-            return self.decoder.forward_packed(prefix, lengths, tokens[:, :-1])
+            return self.decoder.forward_packed(prefix, lengths, tokens[:, :-1], targets)
         states, mask = self.condition(input_ids, attention_mask, features, query_ids, query_mask)
-        return self.decoder(self.prefix(states, mask, drop), mask, tokens[:, :-1])
+        return self.decoder(self.prefix(states, mask, drop), mask, tokens[:, :-1], targets)
 
     def _packed_prefix(
         self,

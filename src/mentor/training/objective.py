@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
@@ -100,8 +99,7 @@ class MentorObjective(Objective):
         """Cross-entropy in nats of every image token, float32 [B, L]; ``drop`` bool [B] marks null conditions."""
         tokens = batch["tokens"]
         lengths = batch["lengths"] if self.packing else None
-        logits = self.module(**_prompts(batch), tokens=tokens, drop=drop, lengths=lengths)
-        return F.cross_entropy(logits.flatten(0, 1).float(), tokens.flatten(), reduction="none").view_as(tokens)
+        return self.module(**_prompts(batch), tokens=tokens, drop=drop, lengths=lengths, losses=True)
 
     def weight(self, batch: Batch) -> float:
         return float(len(batch["tasks"]) * self.module.config.decoder.num_tokens)
