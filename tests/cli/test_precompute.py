@@ -14,7 +14,7 @@ from tests.data.released_folder import GOOD, write_released
 from tests.generation.tiny_bundle import CONFIG
 
 
-def _recipe(tmp_path: Path, tiny_model: Path, records: list[object]) -> Path:
+def tiny_recipe(tmp_path: Path, tiny_model: Path, records: list[object]) -> Path:
     path = write_released(tmp_path / "data", records)
     values = {
         "name": "tiny",
@@ -37,7 +37,7 @@ def _recipe(tmp_path: Path, tiny_model: Path, records: list[object]) -> Path:
 
 def test_shards_of_released_records(tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken = GOOD["subject"] | {"image_path": "absent.png"}
-    recipe = _recipe(tmp_path, tiny_model, [*list(GOOD.values()) * 4, broken])
+    recipe = tiny_recipe(tmp_path, tiny_model, [*list(GOOD.values()) * 4, broken])
     assert main(["precompute", str(recipe), "--workers", "0", "--device", "cpu"]) == 0
     told = capsys.readouterr()
     train, held_out = (PrecomputedDataset(tmp_path / "shards", split) for split in ("train", "held_out"))
@@ -62,7 +62,7 @@ def test_a_launcher_is_refused(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """All processes would make the same shards, and write over each other's."""
-    recipe = _recipe(tmp_path, tiny_model, list(GOOD.values()) * 4)
+    recipe = tiny_recipe(tmp_path, tiny_model, list(GOOD.values()) * 4)
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert main(["precompute", str(recipe)]) == 2
     assert "start it without torchrun" in capsys.readouterr().err
@@ -72,7 +72,7 @@ def test_a_launcher_is_refused(
 def test_too_many_broken_records_are_one_line(
     tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe = _recipe(tmp_path, tiny_model, [GOOD["text_to_image"], *["{"] * 20])
+    recipe = tiny_recipe(tmp_path, tiny_model, [GOOD["text_to_image"], *["{"] * 20])
     assert main(["precompute", str(recipe), "--workers", "1", "--device", "cpu"]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert "records are broken, more than data.reject_limit 0.02 allows" in lines[-1]

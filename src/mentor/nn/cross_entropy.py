@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from mentor.nn.streaming import StreamingLinear
+
 _ELEMENTS = 2**21
 """Logits at a time: 8 MB in float32 stay in a processor's cache (measured best of 2^19 to 2^23)."""
 
@@ -28,19 +30,20 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None]:
         x, weight, targets = ctx.saved_tensors
         rows = _rows(weight)
         grad_x = torch.empty_like(x)
-        grad_weight = torch.zeros(weight.shape, dtype=torch.float32)
+        grad_weight = torch.zeros(weight.shape, dtype=torch.float32) if ctx.needs_input_grad[1] else None
         for start in range(0, len(x), rows):
             part = slice(start, start + rows)
             slopes = (x[part] @ weight.t()).float().softmax(-1)
             slopes.scatter_add_(1, targets[part, None], slopes.new_full((len(slopes), 1), -1.0))
             slopes = slopes.mul_(gradients[0][part, None]).to(x.dtype)
             torch.mm(slopes, weight, out=grad_x[part])
-            grad_weight += slopes.t() @ x[part]
-        return grad_x, grad_weight.to(weight.dtype), None
+            if grad_weight is not None:
+                grad_weight += slopes.t() @ x[part]
+        return grad_x, None if grad_weight is None else grad_weight.to(weight.dtype), None
 
 
 def _rows(weight: Tensor) -> int:
@@ -54,7 +57,7 @@ def linear_cross_entropy(x: Tensor, head: nn.Module, targets: Tensor) -> Tensor:
     """
     weight = getattr(head, "weight", None)
     if (
-        isinstance(head, nn.Linear)
+        type(head) in (nn.Linear, StreamingLinear)  # adapters are more than their weight
         and head.bias is None
         and type(weight) is nn.Parameter
         and x.is_cpu
