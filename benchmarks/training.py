@@ -10,6 +10,7 @@ to 300 tokens. A processor without bfloat16 arithmetic computes in float32, the 
   padded to 512 tokens as the released code does.
 - ``packing_gain``: packed against our own padded batches of the same samples; ``packing_gain_sorted`` where a batch holds
   prompts of similar length.
+- ``parts_gain``: packed, where a CPU makes a few rows of logits at a time, against packed with all logits at once.
 - ``compile_gain``: packed with ``compile: true`` against without.
 - ``fraction_of_matmul``: the useful part of the arithmetic (no padding, no keys in the future) a second, by what large bfloat16
   products reach in the same run.
@@ -144,6 +145,7 @@ def main() -> None:
         "packed": ours(config, mixed, arguments.steps, arguments.device, packed=True),
         # Compiled in the first turn, which the median leaves out.
         "packed_compiled": ours(config, mixed, arguments.steps, arguments.device, packed=True, compiled=True),
+        "whole_logits": ours(config, mixed, arguments.steps, arguments.device, packed=True, whole_logits=True),
         "padded": ours(config, mixed, arguments.steps, arguments.device, packed=False),
         "packed_sorted": ours(config, alike, arguments.steps, arguments.device, packed=True),
         "padded_sorted": ours(config, alike, arguments.steps, arguments.device, packed=False),
@@ -168,6 +170,7 @@ def main() -> None:
         ratios = {
             "ratio_vs_hf_trainer": ("packed", "hf_trainer"),
             "compile_gain": ("packed_compiled", "packed"),
+            "parts_gain": ("packed", "whole_logits"),
             "packing_gain": ("packed", "padded"),
             "packing_gain_sorted": ("packed_sorted", "padded_sorted"),
         }

@@ -67,11 +67,11 @@ class Enough(Exception):
 class BareDecoder(Objective):
     """The decoder alone, its prefix looked up in its own embedding; notes when each step begins, and ends after ``steps``."""
 
-    def __init__(self, config: DecoderConfig, steps: int, device: str, *, packed: bool) -> None:
+    def __init__(self, config: DecoderConfig, steps: int, device: str, *, packed: bool, whole_logits: bool) -> None:
         torch.manual_seed(0)
         with torch.device(device):
             self.module = nn.ModuleDict({"decoder": Decoder(config)})
-        self.steps, self.packed = steps, packed
+        self.steps, self.packed, self.whole_logits = steps, packed, whole_logits
         self.began: list[tuple[float, float]] = []
 
     def loss(self, batch: dict[str, Any], step: int) -> tuple[Tensor, dict[str, float | Tensor]]:
@@ -80,13 +80,15 @@ class BareDecoder(Objective):
             raise Enough
         decoder, prompts, tokens = self.module["decoder"], batch["prompts"], batch["tokens"]
         lengths = torch.tensor(batch["lengths"], device=prompts.device)
+        targets = None if self.whole_logits else tokens
         if self.packed:
             real = torch.arange(prompts.shape[1], device=prompts.device) < lengths[:, None]
-            logits = decoder.forward_packed(decoder.tok_embeddings(prompts[real]), batch["lengths"], tokens[:, :-1])
+            embedded = decoder.tok_embeddings(prompts[real])
+            found = decoder.forward_packed(embedded, batch["lengths"], tokens[:, :-1], targets)
         else:
             mask = torch.arange(prompts.shape[1], device=prompts.device) >= prompts.shape[1] - lengths[:, None]
-            logits = decoder(decoder.tok_embeddings(prompts), mask, tokens[:, :-1])
-        return F.cross_entropy(logits.flatten(0, 1), tokens.flatten()), {}
+            found = decoder(decoder.tok_embeddings(prompts), mask, tokens[:, :-1], targets)
+        return F.cross_entropy(found.flatten(0, 1), tokens.flatten()) if self.whole_logits else found.mean(), {}
 
 
 def now(device: torch.device) -> tuple[float, float]:
@@ -97,7 +99,14 @@ def now(device: torch.device) -> tuple[float, float]:
 
 
 def ours(
-    config: DecoderConfig, samples: Samples, steps: int, device: str, *, packed: bool, compiled: bool = False
+    config: DecoderConfig,
+    samples: Samples,
+    steps: int,
+    device: str,
+    *,
+    packed: bool,
+    compiled: bool = False,
+    whole_logits: bool = False,
 ) -> Callable[[], list[Times]]:
     """A function that trains ``steps`` steps and returns how long each took."""
     recipe = from_dict(
@@ -115,7 +124,7 @@ def ours(
     )
 
     def train() -> list[float]:
-        objective = BareDecoder(config, steps, device, packed=packed)
+        objective = BareDecoder(config, steps, device, packed=packed, whole_logits=whole_logits)
         with tempfile.TemporaryDirectory() as folder, suppress(Enough):
             Trainer(recipe, objective, samples, device=device).run(Path(folder) / "run")
         return np.diff(objective.began, axis=0).tolist()

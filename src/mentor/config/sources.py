@@ -16,6 +16,12 @@ Fit = Literal["squash", "crop"]
 centre, as plain targets."""
 
 
+def _check_shares(**shares: float) -> None:
+    for name, share in shares.items():
+        if not 0 <= share <= 1:
+            raise ValueError(f"{name}: expected a share from 0 to 1, got {share}")
+
+
 @dataclass(frozen=True)
 class CorpusOptions:
     """Scenes composed from the corpus; endless."""
@@ -24,6 +30,9 @@ class CorpusOptions:
     """Task name -> share."""
     recolour: float = 0.0
     """How often, in training, subjects that a reference shows have other colours than their own."""
+
+    def __post_init__(self) -> None:
+        _check_shares(recolour=self.recolour)
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,9 @@ class ReleasedOptions:
     max_images: int = 4
     """A record with more objects or images keeps a random choice of this many."""
 
+    def __post_init__(self) -> None:
+        _check_shares(image_only=self.image_only, replace_subject=self.replace_subject)
+
 
 @dataclass(frozen=True)
 class X2IOptions:
@@ -71,6 +83,9 @@ class LlavaOptions:
     """Share of the reconstructions without the caption."""
     fit: Fit = "squash"
 
+    def __post_init__(self) -> None:
+        _check_shares(image_only=self.image_only)
+
 
 @dataclass(frozen=True)
 class PairsOptions:
@@ -80,6 +95,9 @@ class PairsOptions:
     image_only: float = 0.0
     """Share of the reconstructions without the caption."""
     fit: Fit = "squash"
+
+    def __post_init__(self) -> None:
+        _check_shares(image_only=self.image_only)
 
 
 @dataclass(frozen=True)
