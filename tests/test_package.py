@@ -88,7 +88,7 @@ def test_the_wheel_holds_the_package_its_data_and_nothing_else(wheel: Path) -> N
     source = {
         str(Path("mentor") / path.relative_to(ROOT / "src" / "mentor"))
         for path in (ROOT / "src" / "mentor").rglob("*")
-        if path.is_file() and not {"__pycache__", "towers", "tokenizer-8192"} & set(path.parts)
+        if path.is_file() and not {"__pycache__", "towers"} & set(path.parts)
     }
     metadata = f"mentor-{mentor.__version__}.dist-info"
     assert {name for name in names if not name.startswith(metadata)} == source

@@ -92,7 +92,7 @@ def _savings(model: MentorConfig, overrides: Sequence[str]) -> list[str]:
 
     LlamaGen-XL would keep about 47 GB of activations for 16 samples (62.5 kB a token and layer).
     """
-    shipped = PRESETS["mini-128"].decoder
+    shipped = PRESETS["mini-8192"].decoder
     sizes = [decoder.num_layers * decoder.width * decoder.num_tokens for decoder in (model.decoder, shipped)]
     if sizes[0] < _LARGE * sizes[1]:
         return []
