@@ -21,7 +21,9 @@ def other(tmp_path: Path) -> str:
     """A model with 32 codes instead of 64."""
     bundle, codes = tiny_bundle(), replace(CONFIG.image_tokenizer, codebook_size=32)
     config = replace(CONFIG, image_tokenizer=codes, decoder=replace(CONFIG.decoder, vocab_size=32))
-    return str(save_bundle(tmp_path / "other", type(bundle.mentor)(config), ImageTokenizer(codes), bundle.text_tokenizer))
+    return str(
+        save_bundle(tmp_path / "other", type(bundle.mentor)(config), ImageTokenizer(codes), bundle.text_tokenizer)
+    )
 
 
 def test_a_model_takes_anothers_image_tokenizer(

@@ -32,9 +32,15 @@ def _gradients(losses: Tensor, shares: Tensor, *of: Tensor) -> tuple[Tensor, ...
 
 
 @given(
-    rows=st.integers(1, 40), width=st.integers(1, 9), classes=st.integers(2, 50), each=st.integers(1, 300), seed=st.integers(0, 99)
+    rows=st.integers(1, 40),
+    width=st.integers(1, 9),
+    classes=st.integers(2, 50),
+    each=st.integers(1, 300),
+    seed=st.integers(0, 99),
 )
-def test_losses_and_gradients_are_those_of_all_logits(rows: int, width: int, classes: int, each: int, seed: int) -> None:
+def test_losses_and_gradients_are_those_of_all_logits(
+    rows: int, width: int, classes: int, each: int, seed: int
+) -> None:
     x, weight, targets, shares = _case(rows, width, classes, seed, torch.float32)
     x.requires_grad_()
     head = _head(weight)
@@ -88,7 +94,9 @@ def test_no_whole_logits_are_made() -> None:
     class Watch(torch.utils._python_dispatch.TorchDispatchMode):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
             made = func(*args, **(kwargs or {}))
-            seen.extend(each.numel() for each in (made if isinstance(made, tuple) else (made,)) if isinstance(each, Tensor))
+            seen.extend(
+                each.numel() for each in (made if isinstance(made, tuple) else (made,)) if isinstance(each, Tensor)
+            )
             return made
 
     x.requires_grad_()

@@ -47,7 +47,9 @@ def test_the_same_codes_in_another_order_give_the_same_model() -> None:
     counts[torch.arange(64), order] = 1e7
     renamed = retokenized(bundle, bundle.image_tokenizer, counts)
     tokens = torch.randint(64, (1, 16), generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(_logits(renamed, tokens), _logits(bundle, order[tokens])[..., order], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        _logits(renamed, tokens), _logits(bundle, order[tokens])[..., order], atol=1e-4, rtol=1e-4
+    )
 
 
 def test_a_new_code_is_the_mean_of_the_codes_at_its_places() -> None:

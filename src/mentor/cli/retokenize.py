@@ -20,7 +20,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "retokenize",
         help="give a trained model another image tokenizer",
-        description="Give a trained model another image tokenizer. Its decoder must be trained further before it draws as well.",
+        description="Give a trained model another image tokenizer. Train its decoder further before it draws as well.",
     )
     parser.add_argument("model", help="a model's folder or name")
     parser.add_argument("image_tokenizer", help="`final` of a tokenizer's run, or a model's folder or name")

@@ -90,9 +90,7 @@ class Decoder(nn.Module):
             config.num_layers, batch, config.num_heads, length, config.head_width, weight.dtype, weight.device
         )
 
-    def forward(
-        self, prefix: Tensor, prefix_mask: Tensor, tokens: Tensor, targets: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, prefix: Tensor, prefix_mask: Tensor, tokens: Tensor, targets: Tensor | None = None) -> Tensor:
         """Teacher forcing: ``logits[:, i]`` predicts image token ``i`` from the prefix and ``tokens[:, :i]``.
 
         prefix: [B, S, D], left-padded; prefix_mask: bool [B, S]; tokens: int64 [B, L'] in 0..V-1, L' < L.

@@ -20,6 +20,9 @@ from mentor.nn.streaming import StreamingLinear
 _ELEMENTS = 2**21
 """Logits at a time: 8 MB in float32 stay in a processor's cache (measured best of 2^19 to 2^23)."""
 
+_PLAIN: list[list[object]] = [[nn.Linear, nn.Parameter], [StreamingLinear, nn.Parameter]]
+"""Heads, and kinds of their weights, that are nothing more: adapters are, and weights that are spread over devices."""
+
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
@@ -57,9 +60,8 @@ def linear_cross_entropy(x: Tensor, head: nn.Module, targets: Tensor) -> Tensor:
     """
     weight = getattr(head, "weight", None)
     if (
-        type(head) in (nn.Linear, StreamingLinear)  # adapters are more than their weight
-        and head.bias is None
-        and type(weight) is nn.Parameter
+        [type(head), type(weight)] in _PLAIN
+        and getattr(head, "bias", None) is None
         and x.is_cpu
         and x.dtype is weight.dtype
         and not torch.is_autocast_enabled("cpu")

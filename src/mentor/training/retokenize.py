@@ -34,7 +34,7 @@ def count_codes(old: ImageTokenizer, new: ImageTokenizer, batches: Iterable[Tens
     """
     if old.config.downsample != new.config.downsample:
         raise ValueError(
-            f"codes can only be compared on one grid: a token of the model's image tokenizer covers {old.config.downsample} px, "
+            f"codes can only be compared on one grid: a token of the model's own tokenizer covers {old.config.downsample} px, "
             f"one of the other {new.config.downsample} px"
         )
     rows, columns = new.config.codebook_size, old.config.codebook_size
