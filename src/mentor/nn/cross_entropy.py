@@ -58,7 +58,7 @@ def linear_cross_entropy(x: Tensor, head: nn.Module, targets: Tensor) -> Tensor:
 
     A plain linear head on a CPU is gone through in parts; any other one is asked for all its logits.
     """
-    weight = getattr(head, "weight", None)
+    weight: Any = getattr(head, "weight", None)
     if (
         [type(head), type(weight)] in _PLAIN
         and getattr(head, "bias", None) is None
