@@ -13,7 +13,7 @@ from mentor.nn import cross_entropy
 from mentor.nn.cross_entropy import linear_cross_entropy
 
 
-def _case(rows: int, width: int, classes: int, seed: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...]:
+def _case(rows: int, width: int, classes: int, seed: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(rows, width, generator=generator, dtype=dtype)
     weight = torch.randn(classes, width, generator=generator, dtype=dtype)
